@@ -57,7 +57,6 @@ func (v *Value) String() string { return fmt.Sprintf("%s%v", v.Name, []int(v.Sha
 
 // Node is one application of an op.
 type Node struct {
-	ID  int
 	Op  Op
 	In  []*Value
 	Out []*Value
