@@ -26,13 +26,14 @@ type Program struct {
 	// Theta [C] is set when measuring.
 	Theta *Value
 
-	names map[string]bool
+	instead map[*Value]*Value // bypassed by training-only ops in evaluation
+	names   map[string]bool
 }
 
 // NewProgram prunes the model's graph to what the purpose needs and appends
 // the reverse pass. The model is left as it was.
 func NewProgram(m *Model, purpose Purpose) *Program {
-	p := &Program{Model: m, Purpose: purpose, names: map[string]bool{}}
+	p := &Program{Model: m, Purpose: purpose, instead: map[*Value]*Value{}, names: map[string]bool{}}
 	p.Values = append(p.Values, m.Graph.Values...)
 	for n := range m.Graph.names {
 		p.names[n] = true
@@ -93,38 +94,34 @@ func (p *Program) forward() {
 	mark(m.Output)
 	mark(m.Penultimate)
 	mark(m.Loss)
-	instead := map[*Value]*Value{}
 	for _, n := range m.Graph.Nodes {
 		if !needed[n] {
 			continue
 		}
 		if _, ok := n.Op.(TrainingOnly); ok && p.Purpose == Evaluation {
-			src := n.In[0]
-			if s := instead[src]; s != nil {
-				src = s
-			}
-			instead[n.Out[0]] = src
+			p.instead[n.Out[0]] = p.Resolve(n.In[0])
 			continue
 		}
-		p.Nodes = append(p.Nodes, rewire(n, instead))
+		p.Nodes = append(p.Nodes, p.rewire(n))
 	}
 }
 
-// rewire returns n reading the replacements of its inputs.
-func rewire(n *Node, instead map[*Value]*Value) *Node {
-	for i, in := range n.In {
-		if instead[in] == nil {
-			continue
-		}
-		c := &Node{Op: n.Op, In: append([]*Value(nil), n.In...), Out: n.Out}
-		for j := i; j < len(c.In); j++ {
-			if s := instead[c.In[j]]; s != nil {
-				c.In[j] = s
-			}
-		}
-		return c
+// Resolve returns the value that stands for v in this program: v itself, or,
+// in evaluation, what a training-only op that computes v reads.
+func (p *Program) Resolve(v *Value) *Value {
+	if s := p.instead[v]; s != nil {
+		return s
 	}
-	return n
+	return v
+}
+
+// rewire returns n reading what stands for its inputs.
+func (p *Program) rewire(n *Node) *Node {
+	c := &Node{Op: n.Op, Out: n.Out}
+	for _, in := range n.In {
+		c.In = append(c.In, p.Resolve(in))
+	}
+	return c
 }
 
 // reverse appends the nodes of reverse-mode differentiation of the loss.
