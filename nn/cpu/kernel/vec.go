@@ -54,8 +54,12 @@ type vecKernels struct {
 	convPoolGrad func(dtaps, dbias, dy, x, taps, bias []float32)
 }
 
-// vec is the implementation in use, chosen once by the CPU's features.
-var vec = chooseVec()
+// vecPaths are the implementations by code path; nil where the architecture
+// has none.
+var vecPaths = [...]*vecKernels{Portable: &portableVec, AVX2: avx2Vec, AVX512: avx512Vec}
+
+// vec returns the implementation in use.
+func vec() *vecKernels { return vecPaths[path] }
 
 // lanes is the number of partial sums of every reduction.
 const lanes = 16

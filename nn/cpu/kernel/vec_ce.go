@@ -16,13 +16,13 @@ const ceEpsilon = 1e-5
 func CELogits(dz, z, w []float32, scale float32) float64 {
 	sameLength("CELogits", len(z), len(dz))
 	checkWeights("CELogits", z, w)
-	return vec.ceLogits(dz, z, w, scale)
+	return vec().ceLogits(dz, z, w, scale)
 }
 
 // CELogitsLoss is the loss of CELogits without its gradient.
 func CELogitsLoss(z, w []float32) float64 {
 	checkWeights("CELogitsLoss", z, w)
-	return vec.ceLogitsLoss(z, w)
+	return vec().ceLogitsLoss(z, w)
 }
 
 // CEProbs is CELogits for a row of probabilities: the same loss, and
@@ -30,13 +30,13 @@ func CELogitsLoss(z, w []float32) float64 {
 func CEProbs(dp, p, w []float32, scale float32) float64 {
 	sameLength("CEProbs", len(p), len(dp))
 	checkWeights("CEProbs", p, w)
-	return vec.ceProbs(dp, p, w, scale)
+	return vec().ceProbs(dp, p, w, scale)
 }
 
 // CEProbsLoss is the loss of CEProbs without its gradient.
 func CEProbsLoss(p, w []float32) float64 {
 	checkWeights("CEProbsLoss", p, w)
-	return vec.ceProbsLoss(p, w)
+	return vec().ceProbsLoss(p, w)
 }
 
 func checkWeights(what string, z, w []float32) {

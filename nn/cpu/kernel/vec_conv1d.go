@@ -20,7 +20,7 @@ func ConvPool(y, x, taps, bias []float32) {
 		convPoolPortable(y, x, taps, bias)
 		return
 	}
-	vec.convPool(y, x, taps, bias)
+	vec().convPool(y, x, taps, bias)
 }
 
 // ConvPoolGrad adds the gradients of taps and bias from one row to dtaps [3][F]
@@ -39,7 +39,7 @@ func ConvPoolGrad(dtaps, dbias, dy, x, taps, bias []float32) {
 		convPoolGradPortable(dtaps, dbias, dy, x, taps, bias)
 		return
 	}
-	vec.convPoolGrad(dtaps, dbias, dy, x, taps, bias)
+	vec().convPoolGrad(dtaps, dbias, dy, x, taps, bias)
 }
 
 func convPoolCheck(what string, y, x, taps, bias []float32) {

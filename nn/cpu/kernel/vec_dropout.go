@@ -9,7 +9,7 @@ import "sdnn/nn"
 // the same bits on every path.
 func Dropout(dst, x []float32, key uint64, threshold uint32, scale float32) {
 	sameLength("Dropout", len(dst), len(x))
-	vec.dropout(dst, x, uint32(key), uint32(key>>32), threshold, scale)
+	vec().dropout(dst, x, uint32(key), uint32(key>>32), threshold, scale)
 }
 
 func dropoutPortable(dst, x []float32, lo, hi, threshold uint32, scale float32) {

@@ -3,45 +3,45 @@ package kernel
 import "math"
 
 // ReLU sets dst = max(x, 0); NaN stays NaN.
-func ReLU(dst, x []float32) { apply1("ReLU", vec.relu, dst, x) }
+func ReLU(dst, x []float32) { apply1("ReLU", vec().relu, dst, x) }
 
 // ReLUGrad sets dx = dy where the output y > 0, else 0.
-func ReLUGrad(dx, dy, y []float32) { apply2("ReLUGrad", vec.reluGrad, dx, dy, y) }
+func ReLUGrad(dx, dy, y []float32) { apply2("ReLUGrad", vec().reluGrad, dx, dy, y) }
 
 // SigmoidGrad sets dx = dy y (1-y) for the output y.
-func SigmoidGrad(dx, dy, y []float32) { apply2("SigmoidGrad", vec.sigmoidGrad, dx, dy, y) }
+func SigmoidGrad(dx, dy, y []float32) { apply2("SigmoidGrad", vec().sigmoidGrad, dx, dy, y) }
 
 // Add sets dst = x + y.
-func Add(dst, x, y []float32) { apply2("Add", vec.sum2, dst, x, y) }
+func Add(dst, x, y []float32) { apply2("Add", vec().sum2, dst, x, y) }
 
 // Accumulate sets dst += x.
-func Accumulate(dst, x []float32) { apply1("Accumulate", vec.add, dst, x) }
+func Accumulate(dst, x []float32) { apply1("Accumulate", vec().add, dst, x) }
 
 // Scale sets dst = a x.
 func Scale(dst, x []float32, a float32) {
 	sameLength("Scale", len(dst), len(x))
 	for len(dst) > piece {
-		vec.scale(dst[:piece], x[:piece], a)
+		vec().scale(dst[:piece], x[:piece], a)
 		dst, x = dst[piece:], x[piece:]
 	}
-	vec.scale(dst, x, a)
+	vec().scale(dst, x, a)
 }
 
 // Axpy sets y += a x.
 func Axpy(y, x []float32, a float32) {
 	sameLength("Axpy", len(y), len(x))
 	for len(y) > piece {
-		vec.axpy(y[:piece], x[:piece], a)
+		vec().axpy(y[:piece], x[:piece], a)
 		y, x = y[piece:], x[piece:]
 	}
-	vec.axpy(y, x, a)
+	vec().axpy(y, x, a)
 }
 
 // AddBias adds bias to each of the rows [rows, len(bias)] of dst, in place.
 func AddBias(dst, bias []float32) {
 	for ; len(dst) > 0; dst = dst[len(bias):] {
 		row := dst[:len(bias)]
-		vec.add(row, bias)
+		vec().add(row, bias)
 	}
 }
 
@@ -50,7 +50,7 @@ func AddBias(dst, bias []float32) {
 func AddBiasReLU(dst, bias []float32) {
 	for ; len(dst) > 0; dst = dst[len(bias):] {
 		row := dst[:len(bias)]
-		vec.sumReLU(row, row, bias)
+		vec().sumReLU(row, row, bias)
 	}
 }
 

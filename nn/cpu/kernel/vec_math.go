@@ -4,15 +4,15 @@ import "math"
 
 // Exp sets dst[i] = e^x[i], within 1.1 ulp, subnormal results included; NaN
 // stays NaN.
-func Exp(dst, x []float32) { apply1("Exp", vec.exp, dst, x) }
+func Exp(dst, x []float32) { apply1("Exp", vec().exp, dst, x) }
 
 // Log sets dst[i] to the natural logarithm of x[i], within 1 ulp: -Inf for
 // zeros, NaN for negative numbers and NaN; subnormal arguments are exact.
-func Log(dst, x []float32) { apply1("Log", vec.log, dst, x) }
+func Log(dst, x []float32) { apply1("Log", vec().log, dst, x) }
 
 // Sigmoid sets dst[i] = 1/(1+e^-x[i]), within 3 ulp at both ends: the result
 // is as good relative to itself at -80 as at 0.
-func Sigmoid(dst, x []float32) { apply1("Sigmoid", vec.sigmoid, dst, x) }
+func Sigmoid(dst, x []float32) { apply1("Sigmoid", vec().sigmoid, dst, x) }
 
 // Constants of the polynomials, found with a Remez exchange for the relative
 // error and rounded to float32.

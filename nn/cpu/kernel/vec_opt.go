@@ -23,7 +23,7 @@ func (a *AdamStep) Apply(w, m, v, g []float32) {
 	scale, decay := float32(a.GradScale), float32(a.WeightDecay)
 	for lo := 0; lo < len(w); lo += piece {
 		hi := min(lo+piece, len(w))
-		vec.adam(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], b1, g1, b2, g2, eps, rate, scale, decay)
+		vec().adam(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], b1, g1, b2, g2, eps, rate, scale, decay)
 	}
 }
 
@@ -46,7 +46,7 @@ func (s *SGDStep) Apply(w, buf, g []float32) {
 	scale, decay := float32(s.GradScale), float32(s.WeightDecay)
 	for lo := 0; lo < len(w); lo += piece {
 		hi := min(lo+piece, len(w))
-		vec.sgd(w[lo:hi], buf[lo:hi], g[lo:hi], rate, mu, scale, decay)
+		vec().sgd(w[lo:hi], buf[lo:hi], g[lo:hi], rate, mu, scale, decay)
 	}
 }
 

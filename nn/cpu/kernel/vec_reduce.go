@@ -9,10 +9,10 @@ func Dot(x, y []float32) float64 {
 	sameLength("Dot", len(x), len(y))
 	var sum float64
 	for len(x) > piece {
-		sum += vec.dot(x[:piece], y[:piece])
+		sum += vec().dot(x[:piece], y[:piece])
 		x, y = x[piece:], y[piece:]
 	}
-	return sum + vec.dot(x, y)
+	return sum + vec().dot(x, y)
 }
 
 // SumSquares returns the sum of x[i]², as accurate as Dot.
@@ -22,10 +22,10 @@ func SumSquares(x []float32) float64 { return Dot(x, x) }
 func MaxAbs(x []float32) float32 {
 	var top uint32
 	for len(x) > piece {
-		top = max(top, vec.maxMagnitude(x[:piece]))
+		top = max(top, vec().maxMagnitude(x[:piece]))
 		x = x[piece:]
 	}
-	return math.Float32frombits(max(top, vec.maxMagnitude(x)))
+	return math.Float32frombits(max(top, vec().maxMagnitude(x)))
 }
 
 // AllFinite reports whether x has neither infinities nor NaNs.
@@ -38,7 +38,7 @@ func GreaterIndices(x []float32, threshold float32, idx []int32) int {
 	if len(idx) < len(x) {
 		panic("kernel: GreaterIndices: idx is shorter than x")
 	}
-	return vec.greater(x, threshold, idx)
+	return vec().greater(x, threshold, idx)
 }
 
 // colSumRows is the number of rows that ColSums adds up in float32 before it
@@ -62,12 +62,12 @@ func ColSums(dst, scratch, a []float32, rows, lda int) {
 		end := min(r+colSumRows, rows)
 		clear(scratch)
 		for ; r+4 <= end; r += 4 {
-			vec.add4(scratch, row(r), row(r+1), row(r+2), row(r+3))
+			vec().add4(scratch, row(r), row(r+1), row(r+2), row(r+3))
 		}
 		for ; r < end; r++ {
-			vec.add(scratch, row(r))
+			vec().add(scratch, row(r))
 		}
-		vec.add(dst, scratch)
+		vec().add(dst, scratch)
 	}
 }
 
