@@ -1,0 +1,83 @@
+package train
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ExistsError says that a folder holds a run already.
+type ExistsError struct{ Dir string }
+
+// Error implements error.
+func (e *ExistsError) Error() string {
+	return fmt.Sprintf("%s holds a run; give --resume to go on with it, --overwrite to replace it, or another --out", e.Dir)
+}
+
+// NoRunError says that a folder holds no run, or not the checkpoint asked for.
+type NoRunError struct {
+	Dir  string
+	What string
+}
+
+// Error implements error.
+func (e *NoRunError) Error() string { return fmt.Sprintf("%s: %s", e.Dir, e.What) }
+
+// ConflictError says which flags do not agree with the run to be resumed.
+type ConflictError struct {
+	Dir   string
+	Flags []string // "--lr 0.1 (the run has 0.001)"
+}
+
+// Error implements error.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s was begun with other settings: %s; leave them out to resume, or train into another --out",
+		e.Dir, strings.Join(e.Flags, ", "))
+}
+
+// DataChangedError says that the store is not the one that the run was begun with.
+type DataChangedError struct {
+	Split      string
+	Want, Have string
+}
+
+// Error implements error.
+func (e *DataChangedError) Error() string {
+	return fmt.Sprintf("split %q is not the data that the run was begun with (checksum %s, the run has %s); restore it, or train into another --out",
+		e.Split, e.Have, e.Want)
+}
+
+// MismatchError says that a store does not fit a run.
+type MismatchError struct{ What, Store, Run string }
+
+// Error implements error.
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("the store does not fit the run: %s %s, the run was trained with %s", e.What, e.Store, e.Run)
+}
+
+// CorruptError says that a file of a run is not what was written.
+type CorruptError struct {
+	File string
+	Err  error
+}
+
+// Error implements error.
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("%s: %v; restore it from a copy or train again with --overwrite", e.File, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// DivergedError says that training has left the finite numbers.
+type DivergedError struct {
+	Stage, Epoch int
+	Step         int64
+	What         string // "loss is NaN"
+	LR           float64
+}
+
+// Error implements error.
+func (e *DivergedError) Error() string {
+	return fmt.Sprintf("stage %d, epoch %d, step %d: %s at learning rate %g; the last checkpoint is from before it; train with a smaller --lr",
+		e.Stage, e.Epoch, e.Step, e.What, e.LR)
+}
