@@ -10,21 +10,21 @@ import (
 // describeOther says what a record without mean_rgb or mean_audio is: one of the
 // known other kinds (*KindError), or a video-level record that lacks something
 // (*RecordError). It reads the record once more, and is off the fast path.
-func describeOther(payload []byte, frames bool) error {
+func describeOther(payload []byte) error {
 	names, err := mapKeys(payload)
 	if err != nil {
 		return err
 	}
-	if !frames {
+	lists, err := featureLists(payload)
+	if err != nil {
+		return err
+	}
+	if len(lists) == 0 {
 		missing := MeanRGB
 		if names.has(MeanRGB) {
 			missing = MeanAudio
 		}
 		return &RecordError{missing, "this feature", "only " + names.String()}
-	}
-	lists, err := featureLists(payload)
-	if err != nil {
-		return err
 	}
 	kind := "a SequenceExample"
 	switch {
@@ -35,7 +35,7 @@ func describeOther(payload []byte, frames bool) error {
 	case lists.has("rgb") || lists.has("audio"):
 		kind = "a frame-level YouTube-8M record"
 	}
-	return &KindError{Found: fmt.Sprintf("%s: %s per frame", kind, lists)}
+	return &KindError{Found: fmt.Sprintf("%s (%s)", kind, lists)}
 }
 
 // entries lists map keys with the number of frames behind each, -1 where the

@@ -44,7 +44,6 @@ type Parser struct {
 	gen      uint32
 	badLabel int64 // first label out of range of the present list
 	badAt    int   // its position, -1 for none
-	frames   bool  // the second field is there and not empty
 }
 
 // NewParser returns a parser of records whose labels are 0 .. classes-1.
@@ -71,7 +70,7 @@ func (p *Parser) Parse(payload []byte, rec *Record) error {
 	if len(rec.MeanRGB) != RGBWidth || len(rec.MeanAudio) != AudioWidth {
 		panic(fmt.Sprintf("yt8m: room for %d and %d values", len(rec.MeanRGB), len(rec.MeanAudio)))
 	}
-	p.rec, p.frames = rec, false
+	p.rec = rec
 	for _, s := range [...]*slot{&p.id, &p.videoID, &p.labels, &p.rgb, &p.audio} {
 		s.here = false
 		p.clear(s, noList)
@@ -83,13 +82,10 @@ func (p *Parser) Parse(payload []byte, rec *Record) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case f.is(1, protowire.BytesType):
+		if f.is(1, protowire.BytesType) {
 			if err := p.features(f.val); err != nil {
 				return err
 			}
-		case f.is(2, protowire.BytesType) && len(f.val) > 0:
-			p.frames = true
 		}
 	}
 	return p.finish(payload)
@@ -261,7 +257,7 @@ func (p *Parser) label(x int64) {
 // finish checks what was collected.
 func (p *Parser) finish(payload []byte) error {
 	if !p.rgb.here || !p.audio.here {
-		return describeOther(payload, p.frames)
+		return describeOther(payload)
 	}
 	id := &p.id
 	if !id.here {
