@@ -71,8 +71,8 @@ type Result struct {
 	Epochs    int         `json:"epochs"`
 	Steps     int64       `json:"steps"` // of stage 3
 	Examples  int64       `json:"examples"`
-	Loss      float64     `json:"loss"` // training loss of the last epoch
-	BestEpoch int         `json:"best_epoch"`
+	Loss      float64     `json:"loss"`               // training loss of the last epoch
+	BestEpoch int         `json:"best_epoch"`         // from 1
 	Best      *Validation `json:"validate,omitempty"` // of the best epoch; nil without validation
 	Neglected []int       `json:"neglected,omitempty"`
 	Seconds   float64     `json:"seconds"` // of this invocation
@@ -107,7 +107,7 @@ type TrainedRun struct {
 	Dir        string
 	Checkpoint string // Best or Last
 	Config     Config
-	Epoch      int // after which the checkpoint was taken, from 0
+	Epoch      int // in which the checkpoint was taken, from 1
 	Step       int64
 }
 
@@ -122,11 +122,18 @@ func (r *TrainedRun) Neglected() []int { panic("train: todo") }
 // columns that do not.
 func (r *TrainedRun) Check(m *features.Manifest) error { panic("train: todo") }
 
-// Score computes the class scores of the rows of a subset, in order: each
-// class's highest subclass probability. each gets a batch's rows of the split,
-// their scores [len(rows)*Classes] and their mean class cross-entropy; both
-// slices are only valid during the call.
-func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset, batch int,
-	each func(rows []int, scores []float32, loss float64) error) error {
+// ScoredBatch is what Score finds for the rows of a batch. Its slices are only
+// valid during the call.
+type ScoredBatch struct {
+	Rows         []int     // of the split, in the subset's order
+	Scores       []float32 // [len(Rows)*Classes]: each class's highest subclass probability
+	LabelOffsets []int32   // the labels of Rows[i] are Labels[LabelOffsets[i]:LabelOffsets[i+1]]
+	Labels       []int32
+	Loss         float64 // mean class cross-entropy of Scores
+}
+
+// Score computes the class scores of the rows of a subset, in order. Errors:
+// those of each, of the store and the engine, *CorruptError, or that of ctx.
+func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset, batch int, each func(b *ScoredBatch) error) error {
 	panic("train: todo")
 }
