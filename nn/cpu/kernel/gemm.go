@@ -1,0 +1,144 @@
+package kernel
+
+import (
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"sdnn/nn/cpu/pool"
+)
+
+// Matrix is an operand of a product: row-major float32 values of which row i
+// starts at Data[i*Stride]. Trans says that the operand is stored transposed:
+// of an operand with r rows and c columns Data then holds c rows of r values.
+type Matrix struct {
+	Data   []float32
+	Stride int
+	Trans  bool
+}
+
+// Epilogue is work done on a part of the result as soon as it is finished and
+// while it is in cache. The zero value and a nil pointer do nothing.
+type Epilogue struct {
+	Bias []float32 // added to every row: one value a column, or nil
+	ReLU bool      // then negative values become 0; NaN and -0 stay
+
+	// Tile, when not nil, is called once for each part of the result, a
+	// partition of it, after Bias and ReLU: rows [row, row+rows) and columns
+	// [col, col+cols), c being the value at (row, col) and ldc the stride. It
+	// runs on the pool's thread worker and must not write outside the part,
+	// nor depend on how the result is cut, which follows sizes, code path and
+	// number of threads.
+	Tile func(row, rows, col, cols int, c []float32, ldc, worker int)
+}
+
+// Gemm computes C = op(A) op(B), or C += op(A) op(B) when accumulate is set,
+// and applies the epilogue. op(A) is m x k, op(B) k x n, C m x n, row-major in
+// c with stride ldc. C must not overlap the operands. It panics when a slice
+// is too short or a stride too small.
+//
+// Every value of C is a sum of blocks of gemmKC products. Inside a block the
+// products are summed from 0 by fused multiply-add in ascending order of k;
+// the blocks are added to C in ascending order. The bits therefore depend
+// neither on the number of threads nor on the shape, and are the same on the
+// AVX2 and the AVX-512 path; on the portable path they may differ, for there
+// the product may be rounded before it is added.
+func Gemm(p *pool.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
+	checkGemm(m, n, k, a, b, c, ldc, e)
+	if m == 0 || n == 0 {
+		return
+	}
+	j := takeJob(p.Threads())
+	j.pool, j.isa = p, gemmPaths[path]
+	j.m, j.n, j.k, j.a, j.b, j.c, j.ldc, j.accumulate = m, n, k, a, b, c, ldc, accumulate
+	if e != nil {
+		j.epilogue = *e
+	}
+	j.grid = planGrid(j.isa, m, n, k, p.Threads())
+	p.Run(j.grid.tasks(), j.run)
+	j.release()
+}
+
+// checkGemm panics on operands that do not fit the sizes.
+func checkGemm(m, n, k int, a, b Matrix, c []float32, ldc int, e *Epilogue) {
+	if m < 0 || n < 0 || k < 0 {
+		panic(fmt.Sprintf("kernel: Gemm of sizes m=%d n=%d k=%d", m, n, k))
+	}
+	checkOperand("A", a, m, k)
+	checkOperand("B", b, k, n)
+	checkOperand("C", Matrix{Data: c, Stride: ldc}, m, n)
+	if e != nil && e.Bias != nil && len(e.Bias) < n {
+		panic(fmt.Sprintf("kernel: Gemm of %d columns with %d bias values", n, len(e.Bias)))
+	}
+}
+
+// checkOperand panics unless x can hold a matrix of the given rows and columns.
+func checkOperand(name string, x Matrix, rows, cols int) {
+	if x.Trans {
+		rows, cols = cols, rows
+	}
+	if rows == 0 || cols == 0 {
+		return
+	}
+	if x.Stride < cols || len(x.Data) < (rows-1)*x.Stride+cols {
+		panic(fmt.Sprintf("kernel: Gemm operand %s stores %d x %d values, but has stride %d and length %d",
+			name, rows, cols, x.Stride, len(x.Data)))
+	}
+}
+
+// gemmJob is one call of Gemm. Jobs are kept for reuse, since a call must not
+// allocate and run must live on the heap.
+type gemmJob struct {
+	pool       *pool.Pool
+	isa        *gemmISA
+	grid       grid
+	m, n, k    int
+	a, b       Matrix
+	c          []float32
+	ldc        int
+	accumulate bool
+	epilogue   Epilogue
+	calls      []paddedCall // one for each worker
+	run        func(task, worker int)
+}
+
+// paddedCall keeps the argument blocks of two workers out of each other's
+// cache lines.
+type paddedCall struct {
+	microCall
+	_ [128 - unsafe.Sizeof(microCall{})%128]byte
+}
+
+// freeJobs holds the jobs not in use.
+var freeJobs struct {
+	sync.Mutex
+	jobs []*gemmJob
+}
+
+// takeJob returns a job for a pool of the given number of threads.
+func takeJob(threads int) *gemmJob {
+	var j *gemmJob
+	freeJobs.Lock()
+	if last := len(freeJobs.jobs) - 1; last >= 0 {
+		j = freeJobs.jobs[last]
+		freeJobs.jobs = freeJobs.jobs[:last]
+	}
+	freeJobs.Unlock()
+	if j == nil {
+		j = &gemmJob{}
+		j.run = j.tile
+	}
+	if len(j.calls) < threads {
+		j.calls = make([]paddedCall, threads)
+	}
+	return j
+}
+
+// release gives the job back without its references to the caller's memory.
+func (j *gemmJob) release() {
+	clear(j.calls)
+	*j = gemmJob{calls: j.calls, run: j.run}
+	freeJobs.Lock()
+	freeJobs.jobs = append(freeJobs.jobs, j)
+	freeJobs.Unlock()
+}

@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package kernel
+
+// gemmPaths holds the product's inner loops by code path.
+var gemmPaths = [...]*gemmISA{Portable: &portableGemm}

@@ -1,0 +1,157 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"sdnn/nn/cpu/pool"
+)
+
+// product is a random case of Gemm with memory around everything it may touch.
+type product struct {
+	m, n, k          int
+	a, b             Matrix
+	c                []float32 // guards and C's old values
+	offset, ldc      int       // of C in c
+	accumulate, relu bool
+	bias             []float32
+}
+
+// guard surrounds C; the kernels must leave it alone.
+const guard = float32(-12345.5)
+
+// randomMatrix returns an operand of the given sizes, its values in [-1, 1),
+// NaN in the memory between its rows and none after the last value.
+func randomMatrix(r *rand.Rand, rows, cols int, trans bool) Matrix {
+	if trans {
+		rows, cols = cols, rows
+	}
+	stride := cols + r.IntN(3)*r.IntN(20)
+	x := Matrix{Stride: max(stride, 1), Trans: trans}
+	if rows == 0 || cols == 0 {
+		return x
+	}
+	x.Data = make([]float32, (rows-1)*x.Stride+cols)
+	for i := range x.Data {
+		x.Data[i] = float32(math.NaN())
+		if i%x.Stride < cols {
+			x.Data[i] = 2*r.Float32() - 1
+		}
+	}
+	return x
+}
+
+// randomProduct draws a case of the given sizes.
+func randomProduct(r *rand.Rand, m, n, k int) *product {
+	p := &product{m: m, n: n, k: k,
+		a: randomMatrix(r, m, k, r.IntN(2) == 0), b: randomMatrix(r, k, n, r.IntN(2) == 0),
+		ldc: n + r.IntN(20), offset: 64 + r.IntN(16), accumulate: r.IntN(2) == 0, relu: r.IntN(2) == 0}
+	p.c = make([]float32, p.offset+m*p.ldc+64)
+	for i := range p.c {
+		p.c[i] = guard
+	}
+	for i := range m {
+		for j := range n {
+			p.c[p.offset+i*p.ldc+j] = 2*r.Float32() - 1
+		}
+	}
+	if r.IntN(2) == 0 {
+		p.bias = make([]float32, n)
+		for j := range p.bias {
+			p.bias[j] = 2*r.Float32() - 1
+		}
+	}
+	return p
+}
+
+// run computes the case on a pool and returns the memory that holds C.
+func (p *product) run(threads *pool.Pool) []float32 {
+	c := append([]float32(nil), p.c...)
+	e := &Epilogue{Bias: p.bias, ReLU: p.relu}
+	if e.Bias == nil && !e.ReLU {
+		e = nil
+	}
+	Gemm(threads, p.m, p.n, p.k, p.a, p.b, c[p.offset:p.offset+max(0, (p.m-1)*p.ldc+p.n)], p.ldc, p.accumulate, e)
+	return c
+}
+
+// at returns value (i, j) of op(x).
+func at(x Matrix, i, j int) float64 {
+	if x.Trans {
+		i, j = j, i
+	}
+	return float64(x.Data[i*x.Stride+j])
+}
+
+// check compares c with the sums in float64: the error of a sum of k products
+// is at most about k eps sum |a||b| (Higham, Accuracy and Stability of
+// Numerical Algorithms, 2nd ed., section 3.1). It also checks the guards.
+func (p *product) check(t *testing.T, c []float32) {
+	t.Helper()
+	seen := make([]bool, len(c))
+	for i := range p.m {
+		for j := range p.n {
+			var sum, size float64
+			for k := range p.k {
+				x := at(p.a, i, k) * at(p.b, k, j)
+				sum += x
+				size += math.Abs(x)
+			}
+			at := p.offset + i*p.ldc + j
+			seen[at] = true
+			if p.accumulate {
+				sum += float64(p.c[at])
+				size += math.Abs(float64(p.c[at]))
+			}
+			if p.bias != nil {
+				sum += float64(p.bias[j])
+				size += math.Abs(float64(p.bias[j]))
+			}
+			if p.relu {
+				sum = max(sum, 0)
+			}
+			bound := float64(p.k+2) * 0x1p-24 * size
+			if diff := math.Abs(float64(c[at]) - sum); !(diff <= bound) {
+				t.Fatalf("%v: C[%d,%d] = %v, want %v within %v", p, i, j, c[at], sum, bound)
+			}
+		}
+	}
+	for i, v := range c {
+		if !seen[i] && v != guard {
+			t.Fatalf("%v: value %d of C's memory, outside C, became %v", p, i, v)
+		}
+	}
+}
+
+func (p *product) String() string {
+	return fmt.Sprintf("m=%d n=%d k=%d A.Trans=%v,%d B.Trans=%v,%d ldc=%d accumulate=%v bias=%v relu=%v",
+		p.m, p.n, p.k, p.a.Trans, p.a.Stride, p.b.Trans, p.b.Stride, p.ldc, p.accumulate, p.bias != nil, p.relu)
+}
+
+// randomSizes draws sizes that are mostly small, often at the edges of blocks.
+func randomSizes(r *rand.Rand) (m, n, k int) {
+	size := func(edges ...int) int {
+		if r.IntN(2) == 0 {
+			return max(0, edges[r.IntN(len(edges))]+r.IntN(3)-1)
+		}
+		return r.IntN(70)
+	}
+	return size(1, 6, 12, 14, 28, 56, 112), size(1, 8, 16, 32, 64, 256), size(0, 1, 8, 16, 128, gemmKC, 2*gemmKC)
+}
+
+func TestGemmAgainstFloat64(t *testing.T) {
+	one, three := pool.New(1), pool.New(3)
+	defer one.Close()
+	defer three.Close()
+	everyPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for range 300 {
+			m, n, k := randomSizes(r)
+			p := randomProduct(r, m, n, k)
+			p.check(t, p.run(one))
+			p.check(t, p.run(three))
+		}
+	})
+}

@@ -1,0 +1,159 @@
+package kernel
+
+import (
+	"unsafe"
+
+	"sdnn/nn/cpu/pool"
+)
+
+// gemmKC is the number of products in a block of the sum. It is part of what
+// defines the result's bits, so it is one constant for all paths. It divides
+// 1152 (the video nets' input) by three, and a panel of A (14 x 384 floats, 21 KB)
+// stays in a first-level cache of 32 KB.
+const gemmKC = 384
+
+// gemmISA is what one code path brings to the product: sizes and inner loops.
+type gemmISA struct {
+	mr, nr  int     // a micro-tile is at most mr x nr values of C, held in registers
+	aStep   int     // values between two k of a panel of A packed by columns, at least mr
+	maxRows int     // of a tile
+	maxCols int     // of a tile; maxCols*gemmKC floats stay in the second-level cache
+	group   int     // panels of A packed together when A is stored transposed
+	fmas    float64 // multiply-adds a cycle at best, for the cost model
+
+	// micro computes mr rows of one panel of A by all panels of B.
+	micro func(rows int, transposed bool, call *microCall)
+	// packRows copies depth rows of src, ld values apart, cut in panels of
+	// width columns (the last has last), to panels of dst: value (k, j) of panel
+	// p goes to dst[p*panel + k*step + j].
+	packRows func(dst []float32, panel, step int, src []float32, ld, depth, width, panels, last int)
+	// packTransposed writes value (j, k) of src to dst[k*nr + j], for nr rows j
+	// and depth columns k of src.
+	packTransposed func(dst, src []float32, ld, depth int)
+}
+
+// microCall is what the micro-kernels read. The assembly knows the order and
+// that every field takes 8 bytes (gen/gemm.go).
+type microCall struct {
+	k          int      // products in the block
+	a          *float32 // panel of A: row r, product k at r*gemmKC + k, or k*aStep + r when packed by columns
+	b          *float32 // first panel of B: product k, column j at k*nr + j
+	bPanel     int      // bytes between panels of B
+	panels     int      // panels of B, at least 1
+	c          *float32 // C at the panel's first row and the first column
+	ldc        int      // bytes between rows of C
+	last       int      // columns of the last panel, 1 to nr
+	accumulate int      // 1: add to C, 0: overwrite it
+	bias       *float32 // of the first column, or nil
+	relu       int      // 1: set negative values to 0
+}
+
+// tile computes one tile of C: for each block of products it packs the columns
+// of B, then takes the panels of A one by one.
+func (j *gemmJob) tile(task, worker int) {
+	i0, i1, j0, j1 := j.grid.tile(task)
+	isa := j.isa
+	aBuf, bBuf := packBuffers(j.pool, worker, isa)
+	call := &j.calls[worker].microCall
+	call.ldc = j.ldc * 4
+	call.bPanel = gemmKC * isa.nr * 4
+	call.panels = ceilDiv(j1-j0, isa.nr)
+	call.last = j1 - j0 - (call.panels-1)*isa.nr
+	for k0 := 0; k0 == 0 || k0 < j.k; k0 += gemmKC { // once when k is 0
+		call.k = min(gemmKC, j.k-k0)
+		call.b = &bBuf[0]
+		call.accumulate = 0
+		if j.accumulate || k0 > 0 {
+			call.accumulate = 1
+		}
+		final := k0+gemmKC >= j.k
+		if call.k > 0 {
+			j.packB(bBuf, aBuf, k0, call.k, j0, j1)
+		}
+		call.bias, call.relu = nil, 0
+		if final && j.epilogue.Bias != nil {
+			call.bias = &j.epilogue.Bias[j0]
+		}
+		if final && j.epilogue.ReLU {
+			call.relu = 1
+		}
+		j.blockRows(call, aBuf, k0, i0, i1, j0, j1, final, worker)
+	}
+}
+
+// blockRows multiplies the rows [i0, i1) of A, in panels of nearly equal
+// height, by the packed block of B.
+func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, i0, i1, j0, j1 int, final bool, worker int) {
+	isa := j.isa
+	panels := ceilDiv(i1-i0, isa.mr)
+	low := (i1 - i0) / panels
+	high := i1 - i0 - low*panels // so many panels have low+1 rows and come first
+	group := 1
+	if j.a.Trans {
+		group = isa.group
+	}
+	for i, p := i0, 0; p < panels; {
+		rows, equal := low, panels-p
+		if p < high {
+			rows, equal = low+1, high-p
+		}
+		count := min(group, equal)
+		if call.k > 0 {
+			j.packA(aBuf, i, rows, count, k0, call.k)
+		}
+		for g := range count {
+			call.a = &aBuf[g*isa.aStep*gemmKC]
+			call.c = &j.c[i*j.ldc+j0]
+			isa.micro(rows, j.a.Trans, call)
+			if final && j.epilogue.Tile != nil {
+				j.epilogue.Tile(i, rows, j0, j1-j0, j.c[i*j.ldc+j0:], j.ldc, worker)
+			}
+			i += rows
+		}
+		p += count
+	}
+}
+
+// packA packs count panels of A, each of the given rows, the first at row i,
+// products [k0, k0+depth).
+func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
+	if j.a.Trans {
+		j.isa.packRows(dst, j.isa.aStep*gemmKC, j.isa.aStep, j.a.Data[k0*j.a.Stride+i:], j.a.Stride, depth, rows, count, rows)
+		return
+	}
+	for r := range rows {
+		copy(dst[r*gemmKC:r*gemmKC+depth], j.a.Data[(i+r)*j.a.Stride+k0:])
+	}
+}
+
+// packB packs columns [j0, j1) of B, products [k0, k0+depth). temp is used for
+// the columns of an incomplete panel. What it leaves beyond column j1 is
+// arbitrary: those columns are computed and never stored.
+func (j *gemmJob) packB(dst, temp []float32, k0, depth, j0, j1 int) {
+	nr, b := j.isa.nr, j.b
+	if !b.Trans {
+		panels := ceilDiv(j1-j0, nr)
+		j.isa.packRows(dst, gemmKC*nr, nr, b.Data[k0*b.Stride+j0:], b.Stride, depth, nr, panels, j1-j0-(panels-1)*nr)
+		return
+	}
+	for ; j0+nr <= j1; j0 += nr {
+		j.isa.packTransposed(dst, b.Data[j0*b.Stride+k0:], b.Stride, depth)
+		dst = dst[gemmKC*nr:]
+	}
+	if j0 == j1 {
+		return
+	}
+	for r := range j1 - j0 {
+		copy(temp[r*gemmKC:r*gemmKC+depth], b.Data[(j0+r)*b.Stride+k0:])
+	}
+	j.isa.packTransposed(dst, temp, gemmKC, depth)
+}
+
+// packBuffers returns worker's memory for packed panels of A and of B.
+func packBuffers(p *pool.Pool, worker int, isa *gemmISA) (a, b []float32) {
+	sizeA := max(isa.group*isa.aStep, isa.nr) * gemmKC // nr rows for packB's temp
+	sizeB := roundUp(isa.maxCols, isa.nr) * gemmKC
+	raw := p.Scratch(worker, 4*(sizeA+sizeB))
+	all := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), sizeA+sizeB)
+	return all[:sizeA:sizeA], all[sizeA:]
+}
