@@ -127,3 +127,13 @@ func (e *PendingError) Error() string {
 }
 
 func (e *PendingError) Unwrap() error { return e.Err }
+
+// ColumnError says that a store lacks a column.
+type ColumnError struct {
+	Column string
+	Have   string
+}
+
+func (e *ColumnError) Error() string {
+	return fmt.Sprintf("no column %q; the store has %s", e.Column, e.Have)
+}

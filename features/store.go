@@ -1,82 +1,208 @@
 package features
 
-// Store is an open store.
-type Store struct{}
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Store is an open store. It is safe for concurrent use.
+type Store struct {
+	dir      string
+	manifest *Manifest
+	doc      []byte // manifest.json as it was read
+
+	mu     sync.Mutex
+	splits map[string]*Split
+	closed bool
+}
+
+// busyWait is how long Open waits for another process to end a commit, which takes a few disk flushes.
+const busyWait = 10 * time.Second
 
 // Open reads and verifies the manifest of the store in dir, finishing or clearing what a writer that died left behind. Errors:
-// *MissingError, *CorruptError, *VersionError, or one of the file system.
-func Open(dir string) (*Store, error) { panic("features: todo") }
+// *MissingError, *CorruptError, *VersionError, *BusyError, or one of the file system.
+func Open(dir string) (*Store, error) {
+	if err := settle(dir, time.Now().Add(busyWait)); err != nil {
+		return nil, err
+	}
+	m, doc, err := readManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{dir: dir, manifest: m, doc: doc, splits: map[string]*Split{}}, nil
+}
 
-// Close unmaps all splits: no view of them may be used any more, and no Loader may run.
-func (s *Store) Close() error { panic("features: todo") }
+// settle brings a store in dir to rest: afterwards manifest.json speaks the truth, unless a writer commits meanwhile.
+func settle(dir string, deadline time.Time) error {
+	for {
+		committing := fileExists(filepath.Join(dir, journalName))
+		if !committing && len(leftovers(dir)) == 0 {
+			return nil
+		}
+		unlock, err := lockStore(dir)
+		switch {
+		case err == nil:
+			switched, err := recoverStore(osFS{}, dir)
+			if err != nil && !switched {
+				return errors.Join(err, unlock())
+			}
+			return unlock()
+		case !committing:
+			return nil // a writer before its commit, or a folder that cannot be written to: the old store is whole
+		case !errors.Is(err, errLocked):
+			return &PendingError{Dir: dir, Err: err}
+		case time.Now().After(deadline):
+			return &BusyError{Dir: dir}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Close unmaps all splits: no view of them may be used any more, and no Loader may run. It may be called more than once.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	var errs []error
+	for name, p := range s.splits {
+		errs = append(errs, p.close())
+		delete(s.splits, name)
+	}
+	return errors.Join(errs...)
+}
+
+// Dir returns the folder of the store, as given to Open.
+func (s *Store) Dir() string { return s.dir }
 
 // Manifest returns what is in the store. It is shared: do not change it.
-func (s *Store) Manifest() *Manifest { panic("features: todo") }
+func (s *Store) Manifest() *Manifest { return s.manifest }
 
 // Split maps the shards of a split and verifies their headers and footers; a second call returns the same Split. Errors:
 // *SplitError, which lists the splits there are, *CorruptError, *ChangedError.
-func (s *Store) Split(name string) (*Split, error) { panic("features: todo") }
-
-// Report is the result of Verify.
-type Report struct {
-	Files  int             // shards read, and the manifest
-	Bytes  int64           // bytes read
-	Rows   int64           // rows in undamaged blocks
-	Damage []*CorruptError // every damaged block
+func (s *Store) Split(name string) (*Split, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		panic("features: Split of a closed Store")
+	}
+	if p := s.splits[name]; p != nil {
+		return p, nil
+	}
+	if s.manifest.Splits[name] == nil {
+		return nil, &SplitError{Dir: s.dir, Split: name, Have: s.manifest.SplitNames()}
+	}
+	p, err := openSplit(s.dir, name, s.manifest)
+	if s.changed() { // whatever was mapped may be of two stores, and an error may say so only by accident
+		if p != nil {
+			_ = p.close()
+		}
+		return nil, &ChangedError{Dir: s.dir}
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.splits[name] = p
+	return p, nil
 }
 
-// Verify reads every byte of the store in dir against its checksum. It goes on after damage: the report lists every damaged block,
-// and the error is then the first of them. progress, if not nil, is called as bytes are read.
-func Verify(dir string, progress func(done, total int64)) (*Report, error) { panic("features: todo") }
+// changed reports whether a writer has replaced or is replacing what Open read. A commit moves shards only while its journal is
+// there, and ends by replacing the manifest, so if neither is seen after mapping, the maps are of one store. (Its remains may stay
+// when outdated shards cannot be removed: then its manifest is the one that was read.)
+func (s *Store) changed() bool {
+	if j, err := readJournal(s.dir); err != nil {
+		return true
+	} else if j != nil {
+		doc, err := encodeManifest(j.Manifest)
+		if err != nil || !bytes.Equal(doc, s.doc) {
+			return true
+		}
+	}
+	doc, err := readSmall(filepath.Join(s.dir, manifestName))
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist) // a lost manifest does no harm to what is mapped
+	}
+	return !bytes.Equal(doc, s.doc)
+}
 
 // Split is a mapped split. All methods are safe for concurrent use.
 //
 // ID, Labels, Float and Bytes return views into the mapping: read only, valid until Store.Close. They panic for a row in a chunk
 // that was not checked: call Check, CheckRows or CheckAll first, or use a Gather method, which does.
-type Split struct{}
-
-// Name returns the name of the split.
-func (p *Split) Name() string { panic("features: todo") }
-
-// Manifest returns the manifest of the store.
-func (p *Split) Manifest() *Manifest { panic("features: todo") }
-
-// Rows returns the number of rows.
-func (p *Split) Rows() int { panic("features: todo") }
-
-// Chunks returns the number of rows of each record batch, in order.
-func (p *Split) Chunks() []int { panic("features: todo") }
-
-// Column returns the index of a column for Float, Bytes and the Gather methods; the error lists the columns there are.
-func (p *Split) Column(name string) (int, error) { panic("features: todo") }
-
-// Check verifies a chunk against its checksum, once: later calls cost one atomic load. The error is a *CorruptError.
-func (p *Split) Check(chunk int) error { panic("features: todo") }
-
-// CheckRows verifies the chunks of rows.
-func (p *Split) CheckRows(rows []int) error { panic("features: todo") }
-
-// CheckAll verifies all chunks.
-func (p *Split) CheckAll() error { panic("features: todo") }
-
-// ID returns the id of a row.
-func (p *Split) ID(row int) []byte { panic("features: todo") }
-
-// Labels returns the labels of a row, as ingested.
-func (p *Split) Labels(row int) []int32 { panic("features: todo") }
-
-// Float returns a row of a Float32 column.
-func (p *Split) Float(col, row int) []float32 { panic("features: todo") }
-
-// Bytes returns a row of a Uint8 column.
-func (p *Split) Bytes(col, row int) []byte { panic("features: todo") }
-
-// GatherFloat copies rows of a Float32 column: row rows[i] to dst[i*stride:i*stride+Width]. It checks chunks on first touch.
-func (p *Split) GatherFloat(col int, rows []int, dst []float32, stride int) error {
-	panic("features: todo")
+type Split struct {
+	name     string
+	manifest *Manifest
+	shards   []*shard
+	chunks   []chunk
+	starts   []int // first row of each chunk, then the number of rows
 }
 
-// GatherBytes is GatherFloat for a Uint8 column.
-func (p *Split) GatherBytes(col int, rows []int, dst []byte, stride int) error {
-	panic("features: todo")
+func openSplit(dir, name string, m *Manifest) (*Split, error) {
+	p := &Split{name: name, manifest: m}
+	info := m.Splits[name]
+	row := 0
+	for i := range info.Shards {
+		sh, err := openShard(dir, &info.Shards[i], m)
+		if err != nil {
+			_ = p.close()
+			return nil, err
+		}
+		p.shards = append(p.shards, sh)
+		for b := 1; b < len(sh.info.Blocks)-1; b++ {
+			p.starts = append(p.starts, row)
+			row += int(sh.info.Blocks[b].Rows)
+		}
+	}
+	p.starts = append(p.starts, row)
+	p.chunks = make([]chunk, len(p.starts)-1)
+	c := 0
+	for _, sh := range p.shards {
+		for b := 1; b < len(sh.info.Blocks)-1; b++ {
+			p.chunks[c].shard, p.chunks[c].batch = sh, b-1
+			c++
+		}
+	}
+	return p, nil
+}
+
+func (p *Split) close() error {
+	var errs []error
+	for i := range p.chunks {
+		p.chunks[i].view.Store(nil) // a view used too late panics instead of faulting
+	}
+	for _, sh := range p.shards {
+		errs = append(errs, sh.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Name returns the name of the split.
+func (p *Split) Name() string { return p.name }
+
+// Manifest returns the manifest of the store. It is shared: do not change it.
+func (p *Split) Manifest() *Manifest { return p.manifest }
+
+// Rows returns the number of rows.
+func (p *Split) Rows() int { return p.starts[len(p.chunks)] }
+
+// Chunks returns the number of rows of each record batch, in order.
+func (p *Split) Chunks() []int {
+	rows := make([]int, len(p.chunks))
+	for c := range rows {
+		rows[c] = p.starts[c+1] - p.starts[c]
+	}
+	return rows
+}
+
+// Column returns the index of a column for Float, Bytes and the Gather methods; the error lists the columns there are.
+func (p *Split) Column(name string) (int, error) {
+	i := slices.IndexFunc(p.manifest.Columns, func(c Column) bool { return c.Name == name })
+	if i < 0 {
+		return 0, &ColumnError{Column: name, Have: describe(p.manifest.Columns)}
+	}
+	return i, nil
 }

@@ -1,10 +1,20 @@
 package features
 
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
 // WriterOptions has the choices of a Writer; the zero value is right for ingest.
 type WriterOptions struct {
 	Overwrite    bool  // replace an existing split
 	RowsPerBatch int   // rows of a record batch; 0: DefaultRowsPerBatch
 	ShardBytes   int64 // a new shard is begun when one reaches this size; 0: DefaultShardBytes
+
+	fsys fileSystem // nil: the real one
 }
 
 const (
@@ -13,6 +23,12 @@ const (
 	DefaultRowsPerBatch = 2048
 	// DefaultShardBytes bounds the size of a file.
 	DefaultShardBytes = 1 << 30
+	// MaxIDBytes and MaxLabels bound what one row may hold, so that no row can outgrow a batch.
+	MaxIDBytes = 1 << 16
+	MaxLabels  = 1 << 16
+
+	maxBatchBytes = 128 << 20 // features of a batch
+	maxTailBytes  = 64 << 20  // ids and labels of a batch
 )
 
 // Rows is a group of rows to be appended: n rows, n+1 offsets. Row i has the id IDs[IDOffsets[i]:IDOffsets[i+1]] and the labels
@@ -29,22 +45,225 @@ type Rows struct {
 // Len returns the number of rows.
 func (r *Rows) Len() int { return max(len(r.IDOffsets)-1, 0) }
 
-// Writer writes one split. It is for one goroutine.
-type Writer struct{}
+// Writer writes one split. It is for one goroutine; it has one of its own that writes a batch while the next is filled.
+type Writer struct {
+	dir    string
+	split  string
+	schema Schema
+	old    *Manifest // what it was; nil if it is new
+	fsys   fileSystem
+	unlock func() error
+	madeIt bool // this writer made the folder
+
+	cur  *batch
+	out  *shardSet
+	err  error // first failure of Append
+	done bool  // committed or aborted
+}
 
 // NewWriter begins to write split into the store in dir, which is made if need be. Errors: *ExistsError, *SchemaError, *BusyError,
 // *CorruptError for a store that cannot be read, or one of the file system.
 func NewWriter(dir, split string, s Schema, o WriterOptions) (*Writer, error) {
-	panic("features: todo")
+	if !splitPattern.MatchString(split) {
+		return nil, fmt.Errorf("split %q: a name has 1 to 64 lower-case letters, digits and underscores", split)
+	}
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("%s: a store cannot have this schema: %w", dir, err)
+	}
+	if o.RowsPerBatch == 0 {
+		o.RowsPerBatch = max(1, min(DefaultRowsPerBatch, maxBatchBytes/s.rowBytes()))
+	}
+	if o.ShardBytes == 0 {
+		o.ShardBytes = DefaultShardBytes
+	}
+	if o.RowsPerBatch < 1 || o.RowsPerBatch > maxBatchBytes/s.rowBytes() || o.ShardBytes < 1 {
+		return nil, fmt.Errorf("%s: %d rows of %d bytes do not make a record batch of 1 to %d bytes", dir, o.RowsPerBatch, s.rowBytes(), maxBatchBytes)
+	}
+	w := &Writer{dir: dir, split: split, schema: s.clone(), fsys: o.fsys}
+	if w.fsys == nil {
+		w.fsys = osFS{}
+	}
+	if err := w.open(o); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
 }
 
-// Append adds rows, in order. They are copied; the writer does not keep r. Rows that break the rules of Rows panic. After an error
-// only Abort is left.
-func (w *Writer) Append(r *Rows) error { panic("features: todo") }
+// open locks the store and finds out what is there.
+func (w *Writer) open(o WriterOptions) error {
+	if err := os.MkdirAll(filepath.Dir(w.dir), 0o777); err != nil {
+		return writeError(w.dir, 0, err)
+	}
+	switch err := os.Mkdir(w.dir, 0o777); {
+	case err == nil:
+		w.madeIt = true
+	case !errors.Is(err, fs.ErrExist):
+		return writeError(w.dir, 0, err)
+	}
+	unlock, err := lockStore(w.dir)
+	if errors.Is(err, errLocked) {
+		return &BusyError{Dir: w.dir}
+	} else if err != nil {
+		return writeError(w.dir, 0, err)
+	}
+	w.unlock = unlock
+	if _, err := recoverStore(w.fsys, w.dir); err != nil {
+		return err
+	}
+	// A journal that was removed must not come back after a power cut, beside half-written files that it would move into place.
+	if err := w.fsys.SyncDir(w.dir); err != nil {
+		return writeError(w.dir, 0, err)
+	}
+	if w.old, _, err = readManifest(w.dir); err != nil && !errors.As(err, new(*MissingError)) {
+		return err
+	}
+	if w.old != nil {
+		if err := w.fit(o.Overwrite); err != nil {
+			return err
+		}
+	}
+	if w.out, err = newShardSet(w.fsys, w.dir, w.split, w.schema, o.RowsPerBatch, o.ShardBytes); err != nil {
+		return err
+	}
+	w.cur = <-w.out.free
+	return nil
+}
+
+// fit makes the schemas of the store and of the writer one.
+func (w *Writer) fit(overwrite bool) error {
+	info := w.old.Splits[w.split]
+	if info != nil && !overwrite {
+		return &ExistsError{Dir: w.dir, Split: w.split, Rows: info.Rows}
+	}
+	if info != nil && len(w.old.Splits) == 1 {
+		return nil // all that there is gets replaced: nothing to contradict
+	}
+	s, err := w.old.Schema().merge(w.dir, w.schema)
+	w.schema = s.clone()
+	return err
+}
+
+// Append adds rows, in order. They are copied; the writer does not keep r. Rows that break the rules of Rows panic; an id or a
+// list of labels that is too long is an error. After an error only Abort is left.
+func (w *Writer) Append(r *Rows) error {
+	if w.done {
+		panic("features: Append after Commit or Abort")
+	}
+	w.check(r)
+	for from, n := 0, r.Len(); from < n && w.err == nil; {
+		to, err := w.cur.append(r, from)
+		if err != nil {
+			w.err = err
+			break
+		}
+		if from = to; from < n || w.cur.full() { // it took all that it has room for
+			w.err = w.flush()
+		}
+	}
+	return w.err
+}
+
+// flush hands the current batch to the writing goroutine and takes a free one.
+func (w *Writer) flush() error {
+	w.out.full <- w.cur
+	w.cur = <-w.out.free
+	return w.out.failure()
+}
+
+// check panics when r breaks the rules of Rows.
+func (w *Writer) check(r *Rows) {
+	n, f, b := r.Len(), 0, 0
+	if n == 0 {
+		return
+	}
+	if len(r.LabelOffsets) != n+1 || int(r.IDOffsets[n]) > len(r.IDs) || int(r.LabelOffsets[n]) > len(r.Labels) {
+		panic(fmt.Sprintf("features: Rows with %d ids and %d lists of labels", n, len(r.LabelOffsets)-1))
+	}
+	for _, c := range w.schema.Columns {
+		have := -1
+		switch {
+		case c.Kind == Float32 && f < len(r.Float):
+			have, f = len(r.Float[f]), f+1
+		case c.Kind == Uint8 && b < len(r.Bytes):
+			have, b = len(r.Bytes[b]), b+1
+		}
+		if have != n*c.Width {
+			panic(fmt.Sprintf("features: Rows with %d elements for %d rows of column %q, width %d", have, n, c.Name, c.Width))
+		}
+	}
+	for i := range n {
+		if r.IDOffsets[i] < 0 || r.IDOffsets[i] > r.IDOffsets[i+1] || r.LabelOffsets[i] < 0 || r.LabelOffsets[i] > r.LabelOffsets[i+1] {
+			panic(fmt.Sprintf("features: Rows with falling offsets at row %d", i))
+		}
+	}
+	for _, l := range r.Labels[r.LabelOffsets[0]:r.LabelOffsets[n]] {
+		if l < 0 || int(l) >= w.schema.Classes {
+			panic(fmt.Sprintf("features: Rows with label %d of %d classes", l, w.schema.Classes))
+		}
+	}
+}
 
 // Commit makes the split part of the store, whole and durable, or returns an error and leaves the store as it was. An error that
 // is a *PendingError means that the commit holds but its last renames are left to whoever opens the store next.
-func (w *Writer) Commit() (SplitInfo, error) { panic("features: todo") }
+func (w *Writer) Commit() (SplitInfo, error) {
+	if w.done {
+		panic("features: Commit after Commit or Abort")
+	}
+	if w.err == nil && !w.cur.empty() {
+		w.err = w.flush()
+	}
+	shards, err := w.out.finish()
+	if err = errors.Join(w.err, err); err != nil {
+		w.err = err
+		return SplitInfo{}, errors.Join(err, w.Abort())
+	}
+	info := &SplitInfo{Shards: shards}
+	j := &journal{FormatVersion: FormatVersion}
+	for i := range shards {
+		sh := &shards[i]
+		sh.File = shardName(w.split, i, len(shards))
+		info.Rows += sh.Rows
+		j.Renames = append(j.Renames, rename{From: shardPartName(w.split, i), To: sh.File})
+	}
+	j.Manifest = w.old.withSplit(w.schema, w.split, info)
+	j.Remove = w.old.outdated(j.Manifest)
+	if err := j.Manifest.validate(); err != nil { // more rows or shards than a split may have
+		return SplitInfo{}, errors.Join(fmt.Errorf("%s: cannot commit: %w", w.dir, err), w.Abort())
+	}
+	if err := j.begin(w.fsys, w.dir); err != nil {
+		return SplitInfo{}, errors.Join(err, w.Abort())
+	}
+	_, err = j.finish(w.fsys, w.dir)
+	w.done = true
+	if err != nil {
+		return *info, errors.Join(&PendingError{Dir: w.dir, Err: err}, w.close())
+	}
+	return *info, w.close()
+}
 
 // Abort removes what was written and leaves the store as it was. After Commit it does nothing.
-func (w *Writer) Abort() error { panic("features: todo") }
+func (w *Writer) Abort() error {
+	if w.done {
+		return nil
+	}
+	w.done = true
+	_, _ = w.out.finish() // its errors no longer matter
+	var errs []error
+	for _, path := range leftovers(w.dir) {
+		errs = append(errs, ignoreMissing(w.fsys.Remove(path)))
+	}
+	return errors.Join(append(errs, w.close())...)
+}
+
+// close gives the lock back, and removes the folder if this writer made it and left it empty.
+func (w *Writer) close() error {
+	var err error
+	if w.unlock != nil {
+		err = w.unlock()
+		w.unlock = nil
+	}
+	if w.madeIt {
+		_ = os.Remove(w.dir) // fails on a folder with files, as it should
+	}
+	return err
+}
