@@ -1,0 +1,188 @@
+package cpu_test
+
+import (
+	"fmt"
+	"testing"
+
+	"sdnn/nn"
+	"sdnn/nn/conformance"
+	"sdnn/nn/cpu"
+	"sdnn/nn/cpu/kernel"
+)
+
+func engine(t testing.TB, threads int) *cpu.Engine {
+	t.Helper()
+	e, err := cpu.New(cpu.Options{Threads: threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}
+
+// Every instruction set that the machine has passes the whole suite.
+func TestConformance(t *testing.T) {
+	for _, level := range []kernel.Level{kernel.Portable, kernel.AVX2, kernel.AVX512} {
+		t.Run(level.String(), func(t *testing.T) {
+			if !kernel.Has(level) {
+				t.Skipf("this machine cannot run the %s path", level)
+			}
+			before, err := kernel.Use(level)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _, _ = kernel.Use(before) }()
+			conformance.Run(t, engine(t, 2), conformance.AllOps)
+		})
+	}
+}
+
+// videoNet builds the video networks in small, by hand, so that the engine's
+// tests do not depend on package mlp.
+func videoNet(kind string, batch, width, outputs int) *nn.Model {
+	g := nn.NewGraph()
+	x := g.NewInput("x", batch, width)
+	m := &nn.Model{Name: kind, Batch: batch, Graph: g, Features: []*nn.Value{x}}
+	m.OutputWeight = g.NewConstant("output_weight", nn.Shape{outputs}, nn.Init{Kind: nn.InitConstant, Arg: 1})
+	dense := func(name string, in *nn.Value, n int) (*nn.Value, *nn.Value) {
+		f := in.Width()
+		w := g.NewParam(name+".weight", nn.Shape{n, f}, nn.TorchUniform(f))
+		b := g.NewParam(name+".bias", nn.Shape{n}, nn.TorchUniform(f))
+		return g.Apply(name, nn.Dense{}, in, w, b)[0], w
+	}
+	h := x
+	switch kind {
+	case "mlp":
+		h, _ = dense("hidden", x, 48)
+		h = g.Apply("relu", nn.ReLU{}, h)[0]
+		h = g.Apply("dropout", nn.Dropout{Rate: 0.3, Stream: 1}, h)[0]
+	case "conv1d":
+		h = g.Apply("noise", nn.GaussianNoise{Std: 0.03, Stream: 2}, x)[0]
+		h = g.Apply("norm", nn.L2Norm{}, h)[0]
+		w := g.NewParam("conv.weight", nn.Shape{32, 3}, nn.TorchUniform(3))
+		b := g.NewParam("conv.bias", nn.Shape{32}, nn.TorchUniform(3))
+		h = g.Apply("conv", nn.Conv1D{}, h, w, b)[0]
+		h = g.Apply("relu", nn.ReLU{}, h)[0]
+		h = g.Apply("pool", nn.MaxPool1D{}, h)[0]
+		h = g.Apply("flat", nn.Reshape{Shape: nn.Shape{h.Width()}}, h)[0]
+	case "moe":
+		gates, _ := dense("gates", x, outputs*3)
+		experts, _ := dense("experts", x, outputs*2)
+		m.Output = g.Apply("mixture", nn.MixtureOfExperts{Experts: 2}, gates, experts)[0]
+		m.Probabilities = true
+	}
+	m.Penultimate = h
+	if m.Output == nil {
+		m.Output, m.ClassWeight = dense("classifier", h, outputs)
+	}
+	m.Loss = g.Apply("loss", nn.SubclassCE{Probabilities: m.Probabilities}, m.Output, m.OutputWeight)[0]
+	return m
+}
+
+func fill(f *nn.Feed, step, rows, outputs int) {
+	f.Rows = rows
+	for _, x := range f.Features {
+		nn.FillNormal(x, nn.KeyOfString(uint64(step), "x"))
+	}
+	f.Targets.Reset()
+	for r := range rows {
+		f.Keys[r] = nn.RowKey(1, step, uint64(r))
+		h := nn.Hash32(uint64(step), uint32(r))
+		f.Targets.Add(int32(h%uint32(outputs)), 1, 1)
+		f.Targets.EndRow()
+	}
+}
+
+// train runs some steps, the last on a part of a batch, and returns the final
+// parameters with each step's loss and theta.
+func train(t testing.TB, e nn.Engine, m *nn.Model, o nn.Optimizer, steps int) (params [][]float32, losses []float64, thetas [][]float32) {
+	t.Helper()
+	s, err := e.Compile(m, nn.CompileOptions{Purpose: nn.Measuring, Optimizer: o, Seed: 7, OnStep: func(r nn.StepResult) {
+		losses = append(losses, r.Loss)
+		thetas = append(thetas, append([]float32(nil), r.Theta...))
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range steps {
+		rows := m.Batch
+		if i == steps-1 {
+			rows = m.Batch/2 + 1
+		}
+		fill(s.Feed(i%2), i, rows, m.Outputs())
+		if err := s.TrainStep(i%2, nn.StepParams{LR: 0.01, Step: int64(i + 1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, st := range s.State() {
+		_ = s.ReadState(st.Name, func(d []float32) error {
+			params = append(params, append([]float32(nil), d...))
+			return nil
+		})
+	}
+	return params, losses, thetas
+}
+
+// A run's bits do not depend on the number of threads.
+func TestThreadsGiveTheSameBits(t *testing.T) {
+	for _, kind := range []string{"logistic", "mlp", "conv1d", "moe"} {
+		for _, o := range []nn.Optimizer{nn.NewAdam(), nn.NewSGD(5e-4)} {
+			want := fmt.Sprint(train(t, engine(t, 1), videoNet(kind, 70, 45, 37), o, 5))
+			for _, threads := range []int{2, 3, 5} {
+				if got := fmt.Sprint(train(t, engine(t, threads), videoNet(kind, 70, 45, 37), o, 5)); got != want {
+					t.Errorf("%s with %s: %d threads end in other bits than 1", kind, o.Kind, threads)
+				}
+			}
+		}
+	}
+}
+
+// AVX2 and AVX-512 end a run in the same bits.
+func TestPathsGiveTheSameBits(t *testing.T) {
+	if !kernel.Has(kernel.AVX512) {
+		t.Skip("this machine has no AVX-512 to compare AVX2 with")
+	}
+	on := func(l kernel.Level, kind string) string {
+		before, err := kernel.Use(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _ = kernel.Use(before) }()
+		return fmt.Sprint(train(t, engine(t, 2), videoNet(kind, 70, 45, 37), nn.NewAdam(), 5))
+	}
+	for _, kind := range []string{"logistic", "mlp", "conv1d", "moe"} {
+		if on(kernel.AVX2, kind) != on(kernel.AVX512, kind) {
+			t.Errorf("%s: AVX2 and AVX-512 end in different bits", kind)
+		}
+	}
+}
+
+// A step in its steady state allocates nothing.
+func TestStepAllocatesNothing(t *testing.T) {
+	for _, kind := range []string{"logistic", "mlp", "conv1d", "moe"} {
+		m := videoNet(kind, 64, 40, 33)
+		s, err := engine(t, 2).Compile(m, nn.CompileOptions{Purpose: nn.Measuring, Optimizer: nn.NewAdam()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(s.Feed(0), 1, 64, 33)
+		step := int64(0)
+		run := func() {
+			step++
+			if err := s.TrainStep(0, nn.StepParams{LR: 0.001, Step: step}); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := s.Forward(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 5 {
+			run()
+		}
+		if n := testing.AllocsPerRun(20, run); n > 0 {
+			t.Errorf("%s: a step allocates %g times", kind, n)
+		}
+		s.Close()
+	}
+}

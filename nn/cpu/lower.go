@@ -1,0 +1,164 @@
+package cpu
+
+import (
+	"fmt"
+	"sort"
+
+	"sdnn/nn"
+)
+
+// op is one step of a compiled program.
+type op struct {
+	kind  string // for profiles
+	name  string // of its output
+	plan  nn.PlanStep
+	bind  func(b *binder) func()
+	flops func(rows int) float64 // nil: bound by memory
+	bytes func(rows int) float64 // least traffic
+}
+
+// lowering turns a program's nodes into ops.
+type lowering struct {
+	p       *nn.Program
+	o       nn.CompileOptions
+	readers map[*nn.Value][]*nn.Node
+	done    map[*nn.Node]bool // part of an op that was emitted elsewhere
+	root    map[*nn.Value]*nn.Value
+	chains  []*convPool
+	scratch int // scratch values made so far
+	ops     []op
+}
+
+// lower compiles the program; update appends the optimiser's ops.
+func lower(p *nn.Program, o nn.CompileOptions) (l *lowering, err error) {
+	l = &lowering{p: p, o: o, readers: map[*nn.Value][]*nn.Node{}, done: map[*nn.Node]bool{}, root: map[*nn.Value]*nn.Value{}}
+	for _, n := range p.Nodes {
+		if _, ok := n.Op.(nn.Reshape); ok {
+			l.root[n.Out[0]] = l.rootOf(n.In[0])
+		}
+	}
+	for _, n := range p.Nodes {
+		for _, in := range n.In {
+			l.readers[in] = append(l.readers[in], n)
+		}
+	}
+	l.findConvPools()
+	for _, n := range p.Nodes {
+		if l.done[n] {
+			l.chainAt(n)
+			continue
+		}
+		if !l.node(n) {
+			return nil, &nn.UnsupportedError{Engine: "cpu", Model: p.Model.Name, What: fmt.Sprintf("op %s is not known to it", n.Op.Kind())}
+		}
+	}
+	if p.Purpose != nn.Evaluation {
+		l.updates()
+	}
+	return l, nil
+}
+
+// rootOf follows views to the value that owns the memory.
+func (l *lowering) rootOf(v *nn.Value) *nn.Value {
+	if r := l.root[v]; r != nil {
+		return r
+	}
+	return v
+}
+
+// emit appends an op that reads and writes the given values.
+func (l *lowering) emit(kind string, reads, writes []*nn.Value, bind func(b *binder) func()) *op {
+	o := op{kind: kind, name: writes[0].Name, bind: bind}
+	for _, v := range reads {
+		o.plan.Reads = append(o.plan.Reads, l.rootOf(v))
+	}
+	for _, v := range writes {
+		o.plan.Writes = append(o.plan.Writes, l.rootOf(v))
+	}
+	n := float64(0)
+	for _, v := range append(o.plan.Reads[:len(o.plan.Reads):len(o.plan.Reads)], o.plan.Writes...) {
+		n += float64(4 * v.Shape.Size())
+	}
+	batch := l.p.Model.Batch
+	o.bytes = func(rows int) float64 { return n * float64(rows) / float64(batch) }
+	l.ops = append(l.ops, o)
+	return &l.ops[len(l.ops)-1]
+}
+
+// inPlace lets an op write its output over its i-th read.
+func (o *op) inPlace(i int) {
+	o.plan.InPlace = append(o.plan.InPlace, [2]*nn.Value{o.plan.Reads[i], o.plan.Writes[0]})
+}
+
+// temp makes a scratch value, alive during one op.
+func (l *lowering) temp(size int) *nn.Value {
+	l.scratch++
+	v := &nn.Value{ID: len(l.p.Values), Name: fmt.Sprintf("scratch%d", l.scratch), Shape: nn.Shape{size}}
+	l.p.Values = append(l.p.Values, v)
+	return v
+}
+
+// onlyReader returns the single node that reads v, if v is read once and is no result.
+func (l *lowering) onlyReader(v *nn.Value) *nn.Node {
+	if len(l.readers[v]) != 1 || l.isResult(v) {
+		return nil
+	}
+	return l.readers[v][0]
+}
+
+// isResult reports whether v is read after the program has run.
+func (l *lowering) isResult(v *nn.Value) bool { return isResult(l.p, l.o, v) }
+
+// isResult reports whether a session reads v after a run of the program:
+// scores and penultimate features of an evaluation, theta, gradients on request.
+func isResult(p *nn.Program, o nn.CompileOptions, v *nn.Value) bool {
+	if p.Purpose == nn.Evaluation {
+		return v == p.Resolve(p.Model.Output) || p.Model.Penultimate != nil && v == p.Resolve(p.Model.Penultimate)
+	}
+	if o.KeepGradients {
+		for _, g := range p.Grads {
+			if v == g {
+				return true
+			}
+		}
+	}
+	return v == p.Theta
+}
+
+// updates inserts each parameter's update after the last op that reads the
+// parameter or its gradient.
+func (l *lowering) updates() {
+	type at struct {
+		after int
+		op    op
+	}
+	var list []at
+	for i, w := range l.p.Model.Graph.Params() {
+		g := l.p.Grads[i]
+		if g == nil {
+			continue
+		}
+		g = l.rootOf(g)
+		last := 0
+		for j := range l.ops {
+			for _, v := range append(append([]*nn.Value(nil), l.ops[j].plan.Reads...), l.ops[j].plan.Writes...) {
+				if v == w || v == g {
+					last = j
+				}
+			}
+		}
+		n := float64(w.Shape.Size() * 4 * (3 + 2*len(l.o.Optimizer.StateNames())))
+		list = append(list, at{last, op{kind: string(l.o.Optimizer.Kind), name: w.Name, plan: nn.PlanStep{Reads: []*nn.Value{w, g}},
+			bind: bindUpdate(w, g), bytes: func(int) float64 { return n }}})
+	}
+	sort.SliceStable(list, func(i, j int) bool { return list[i].after < list[j].after })
+	var ops []op
+	for j, o := range l.ops {
+		ops = append(ops, o)
+		for len(list) > 0 && list[0].after == j {
+			ops = append(ops, list[0].op)
+			list = list[1:]
+		}
+	}
+	l.ops = ops
+}
