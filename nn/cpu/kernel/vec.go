@@ -1,5 +1,12 @@
 package kernel
 
+//go:generate go run -C gen . -file vec_math -out ../vec_math_amd64.s -stubs ../vec_math_stubs_amd64.go -pkg kernel
+//go:generate go run -C gen . -file vec_ce -out ../vec_ce_amd64.s -stubs ../vec_ce_stubs_amd64.go -pkg kernel
+//go:generate go run -C gen . -file vec_opt -out ../vec_opt_amd64.s -stubs ../vec_opt_stubs_amd64.go -pkg kernel
+//go:generate go run -C gen . -file vec_elem -out ../vec_elem_amd64.s -stubs ../vec_elem_stubs_amd64.go -pkg kernel
+//go:generate go run -C gen . -file vec_reduce -out ../vec_reduce_amd64.s -stubs ../vec_reduce_stubs_amd64.go -pkg kernel
+//go:generate go run -C gen . -file vec_conv1d -out ../vec_conv1d_amd64.s -stubs ../vec_conv1d_stubs_amd64.go -pkg kernel
+
 // Vector kernels: everything of a network's step that is not a matrix product.
 //
 // All work on float32 slices, in the calling goroutine, and allocate nothing;

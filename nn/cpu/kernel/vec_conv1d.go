@@ -16,7 +16,7 @@ package kernel
 // last position has no partner and is dropped, but is seen by its neighbour.
 func ConvPool(y, x, taps, bias []float32) {
 	convPoolCheck("ConvPool", y, x, taps, bias)
-	if len(bias)%lanes != 0 {
+	if len(bias) == 0 || len(bias)%lanes != 0 {
 		convPoolPortable(y, x, taps, bias)
 		return
 	}
@@ -28,14 +28,14 @@ func ConvPool(y, x, taps, bias []float32) {
 // before the pool again. The gradient of a pair goes to its maximum, the first
 // of equal ones, and nowhere where that is not above zero.
 //
-// A row's sum is made apart, in order of position, and then added: the result
-// depends on the order of the rows and on nothing else. To use several cores
-// give each block of rows sums of its own and add these in order.
+// Sums of 32 pairs are made apart, in order of position, and then added: the
+// result depends on the order of the rows and on nothing else. To use several
+// cores give each block of rows, 64 say, sums of its own and add these in order.
 func ConvPoolGrad(dtaps, dbias, dy, x, taps, bias []float32) {
 	convPoolCheck("ConvPoolGrad", dy, x, taps, bias)
 	sameLength("ConvPoolGrad", len(taps), len(dtaps))
 	sameLength("ConvPoolGrad", len(bias), len(dbias))
-	if len(bias)%lanes != 0 {
+	if len(bias) == 0 || len(bias)%lanes != 0 {
 		convPoolGradPortable(dtaps, dbias, dy, x, taps, bias)
 		return
 	}
@@ -48,9 +48,11 @@ func convPoolCheck(what string, y, x, taps, bias []float32) {
 	}
 }
 
+// convBlock is the number of pool positions whose gradients are added apart.
+const convBlock = 32
+
 // ConvPoolInputGrad sets dx [L], the gradient of the row x of ConvPool. No
-// network here needs it in training, so it has no assembly; its bits are the
-// same on every path.
+// network here needs it in training, so it has no assembly.
 func ConvPoolInputGrad(dx, dy, x, taps, bias []float32) {
 	convPoolCheck("ConvPoolInputGrad", dy, x, taps, bias)
 	sameLength("ConvPoolInputGrad", len(x), len(dx))
@@ -60,15 +62,11 @@ func ConvPoolInputGrad(dx, dy, x, taps, bias []float32) {
 		s := convWindow(x, i)
 		var d [4]float64
 		for f := range filters {
-			a, b := convPair(&s, taps, bias, f)
-			g := float64(dy[i*filters+f])
-			first := 0
-			switch {
-			case !(max(a, b) > 0):
+			first, ok := convWinner(&s, taps, bias, f)
+			if !ok {
 				continue
-			case b > a:
-				first = 1
 			}
+			g := float64(dy[i*filters+f])
 			for t := range 3 {
 				d[first+t] += g * float64(taps[t*filters+f])
 			}
@@ -104,6 +102,16 @@ func convPair(s *[4]float32, taps, bias []float32, f int) (a, b float32) {
 	return a, b
 }
 
+// convWinner returns which of a pool's two values passes its gradient on, and
+// false if none does.
+func convWinner(s *[4]float32, taps, bias []float32, f int) (first int, ok bool) {
+	a, b := convPair(s, taps, bias, f)
+	if b > a {
+		first = 1
+	}
+	return first, max(a, b) > 0
+}
+
 func convPoolPortable(y, x, taps, bias []float32) {
 	filters := len(bias)
 	for i := range len(x) / 2 {
@@ -118,29 +126,28 @@ func convPoolPortable(y, x, taps, bias []float32) {
 
 func convPoolGradPortable(dtaps, dbias, dy, x, taps, bias []float32) {
 	filters := len(bias)
-	for f := range filters {
-		var d0, d1, d2, db float32
-		for i := range len(x) / 2 {
-			s := convWindow(x, i)
-			a, b := convPair(&s, taps, bias, f)
-			g := dy[i*filters+f]
-			switch {
-			case !(max(a, b) > 0):
-				continue
-			case b > a:
-				d0 += g * s[1]
-				d1 += g * s[2]
-				d2 += g * s[3]
-			default:
-				d0 += g * s[0]
-				d1 += g * s[1]
-				d2 += g * s[2]
+	pairs := len(x) / 2
+	for from := 0; from < pairs; from += convBlock {
+		until := min(from+convBlock, pairs)
+		for f := range filters {
+			var d [3]float32
+			var db float32
+			for i := from; i < until; i++ {
+				s := convWindow(x, i)
+				first, ok := convWinner(&s, taps, bias, f)
+				if !ok {
+					continue
+				}
+				g := dy[i*filters+f]
+				for t := range d {
+					d[t] += g * s[first+t]
+				}
+				db += g
 			}
-			db += g
+			for t, v := range d {
+				dtaps[t*filters+f] += v
+			}
+			dbias[f] += db
 		}
-		dtaps[f] += d0
-		dtaps[filters+f] += d1
-		dtaps[2*filters+f] += d2
-		dbias[f] += db
 	}
 }
