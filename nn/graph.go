@@ -36,6 +36,7 @@ const (
 	Input                // by the batch's Feed
 	Param                // trained; initialised from Init, kept in checkpoints
 	Constant             // set by Session.WriteState, not trained (class weights)
+	Buffer               // written by ops in training, kept in checkpoints (running statistics)
 )
 
 // Value is a tensor of the graph. All values hold float32.
@@ -111,6 +112,20 @@ func (g *Graph) NewConstant(name string, shape Shape, init Init) *Value {
 	return v
 }
 
+// NewBuffer adds a value that training ops update beside the gradients and
+// that belongs to the network: the running statistics of a normalisation.
+func (g *Graph) NewBuffer(name string, shape Shape, init Init) *Value {
+	v := g.add(name, shape, false, Buffer)
+	v.Init = init
+	return v
+}
+
+// NewImageInput adds an input of batch images of height x width x channels,
+// channels innermost (NHWC).
+func (g *Graph) NewImageInput(name string, batch, height, width, channels int) *Value {
+	return g.add(name, Shape{batch, height, width, channels}, true, Input)
+}
+
 // Apply adds a node and returns its outputs.
 func (g *Graph) Apply(name string, op Op, in ...*Value) []*Value {
 	n, err := g.apply(name, op, in)
@@ -123,6 +138,9 @@ func (g *Graph) Apply(name string, op Op, in ...*Value) []*Value {
 
 // Params lists the trained values in the order of their creation.
 func (g *Graph) Params() []*Value { return g.withRole(Param) }
+
+// Buffers lists the values that training ops update, in the order of their creation.
+func (g *Graph) Buffers() []*Value { return g.withRole(Buffer) }
 
 // Constants lists the constant values.
 func (g *Graph) Constants() []*Value { return g.withRole(Constant) }

@@ -64,8 +64,8 @@ func (DenseBackwardWeight) Infer(in []*Value) ([]Shape, []bool, error) {
 	return []Shape{{in[0].Shape[1], in[1].Shape[1]}}, []bool{false}, nil
 }
 
-// ColumnSum sums a batched value over the batch: [N,S] to [S]. It is the
-// gradient of a bias.
+// ColumnSum sums a batched value over all but its last dimension: [N,S] or
+// [N,H,W,S] to [S]. It is the gradient of a bias.
 type ColumnSum struct{}
 
 // Kind implements Op.
@@ -73,7 +73,8 @@ func (ColumnSum) Kind() string { return "column-sum" }
 
 // Infer implements Op.
 func (ColumnSum) Infer(in []*Value) ([]Shape, []bool, error) {
-	return []Shape{{in[0].Width()}}, []bool{false}, nil
+	s := in[0].Shape
+	return []Shape{{s[len(s)-1]}}, []bool{false}, nil
 }
 
 // MixtureOfExperts is YouTube-8M's mixture of logistic experts for each class:

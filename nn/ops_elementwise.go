@@ -76,6 +76,14 @@ type TrainingOnly interface {
 	trainingOnly()
 }
 
+// Modal ops compute something else in evaluation: NewProgram replaces them.
+type Modal interface {
+	Op
+	// ForEvaluation returns the op that takes the same inputs in evaluation
+	// and computes the first output.
+	ForEvaluation() Op
+}
+
 // Dropout keeps element j of a row iff
 // Hash32(StreamKey(row key, Stream), j) >= KeepThreshold(Rate), and scales
 // what it keeps by 1/(1-Rate) (inverted dropout).

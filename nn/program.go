@@ -102,7 +102,11 @@ func (p *Program) forward() {
 			p.instead[n.Out[0]] = p.Resolve(n.In[0])
 			continue
 		}
-		p.Nodes = append(p.Nodes, p.rewire(n))
+		n = p.rewire(n)
+		if o, ok := n.Op.(Modal); ok && p.Purpose == Evaluation {
+			n.Op = o.ForEvaluation()
+		}
+		p.Nodes = append(p.Nodes, n)
 	}
 }
 

@@ -26,6 +26,7 @@ func microPortable(rows int, transposed bool, call *microCall) {
 		b := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(call.b), p*call.bPanel)), nr*call.k)
 		var acc [4][nr]float32
 		switch {
+		case call.k == 0: // an empty sum
 		case rows == 4 && transposed:
 			acc = dot4x4(a, 1, kStep, b)
 		case rows == 4:

@@ -1,6 +1,286 @@
 package main
 
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
 func init() { generators["gemm"] = gemm }
 
+// gemmKC is kernel.gemmKC: the products in a block, and the distance in values
+// between the rows of a panel of A.
+const gemmKC = 384
+
+// isa is what differs between the two vector widths. A micro-tile is rows x
+// two vectors. The accumulators come first in regs, then the two vectors of B
+// and the two that hold a value of A each, in turn.
+type isa struct {
+	name  string
+	lanes int           // float32 values in a vector
+	rows  int           // of the tallest micro-tile
+	aStep int           // values between two k of a panel of A packed by columns
+	regs  []VecPhysical // vector registers
+}
+
+var (
+	avx2 = isa{"AVX2", 8, 6, 8, []VecPhysical{
+		Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9, Y10, Y11, Y12, Y13, Y14, Y15}}
+	avx512 = isa{"AVX512", 16, 14, 16, []VecPhysical{
+		Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
+		Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}}
+)
+
+// bytes returns the size of a vector.
+func (v isa) bytes() int { return 4 * v.lanes }
+
+// acc returns the accumulator of row r, half h (0 or 1).
+func (v isa) acc(r, h int) VecPhysical { return v.regs[2*r+h] }
+
+// b returns the register of half h of a row of B.
+func (v isa) b(h int) VecPhysical { return v.regs[2*v.rows+h] }
+
+// a returns one of the two registers that hold a value of A.
+func (v isa) a(i int) VecPhysical { return v.regs[2*v.rows+2+i%2] }
+
+// zero sets x to 0.
+func (v isa) zero(x VecPhysical) {
+	if v.lanes == 16 {
+		VPXORD(x, x, x)
+	} else {
+		VXORPS(x, x, x)
+	}
+}
+
 // gemm writes the micro-kernels and the packing loops of the matrix product.
-func gemm() {}
+func gemm() {
+	for _, v := range []isa{avx2, avx512} {
+		if v.lanes == 8 {
+			maskTable()
+		}
+		for rows := 1; rows <= v.rows; rows++ {
+			v.micro(rows, false)
+			v.micro(rows, true)
+		}
+		v.packRows("A", 1)
+		v.packRows("B", 2)
+		v.packTransposed()
+		v.peak()
+	}
+}
+
+// Offsets of the fields of kernel.microCall.
+const (
+	callK = 8 * iota
+	callA
+	callB
+	callBPanel
+	callPanels
+	callC
+	callLdc
+	callLast
+	callAccumulate
+	callBias
+	callReLU
+)
+
+// micro writes the micro-kernel for a panel of the given number of rows of A,
+// packed by columns or by rows.
+func (v isa) micro(rows int, columns bool) {
+	layout, rowBytes, kBytes := "Rows", 4*gemmKC, 4
+	if columns {
+		layout, rowBytes, kBytes = "Columns", 4, 4*v.aStep
+	}
+	name := fmt.Sprintf("gemm%s%s%d", v.name, layout, rows)
+	TEXT(name, NOSPLIT, "func(call *int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s multiplies %d rows of A, packed by %s, by the panels of B.", name, rows, map[bool]string{false: "rows", true: "columns"}[columns]),
+		"call points to the first field of a microCall.")
+	call := Load(Param("call"), GP64())
+	field := func(disp int) Mem { return Mem{Base: call, Disp: disp} }
+	load := func(disp int) GPVirtual { r := GP64(); MOVQ(field(disp), r); return r }
+	bPanel, panels, c, ldc, bias := load(callB), load(callPanels), load(callC), load(callLdc), load(callBias)
+
+	Label("panel")
+	a, b, k := load(callA), GP64(), load(callK)
+	MOVQ(bPanel, b)
+	row := GP64()
+	MOVQ(c, row)
+	for r := range rows {
+		PREFETCHT0(Mem{Base: row})
+		if v.lanes == 16 {
+			PREFETCHT0(Mem{Base: row, Disp: v.bytes()})
+		}
+		if r < rows-1 {
+			ADDQ(ldc, row)
+		}
+	}
+	for r := range rows {
+		v.zero(v.acc(r, 0))
+		v.zero(v.acc(r, 1))
+	}
+	TESTQ(k, k)
+	JZ(LabelRef("summed"))
+
+	Label("product")
+	VMOVUPS(Mem{Base: b}, v.b(0))
+	VMOVUPS(Mem{Base: b, Disp: v.bytes()}, v.b(1))
+	for r := range rows {
+		VBROADCASTSS(Mem{Base: a, Disp: r * rowBytes}, v.a(r))
+		VFMADD231PS(v.b(0), v.a(r), v.acc(r, 0))
+		VFMADD231PS(v.b(1), v.a(r), v.acc(r, 1))
+	}
+	ADDQ(Imm(uint64(kBytes)), a)
+	ADDQ(Imm(uint64(2*v.bytes())), b)
+	DECQ(k)
+	JNZ(LabelRef("product"))
+
+	Label("summed")
+	v.finish(rows, field, panels, c, ldc, bias)
+	ADDQ(field(callBPanel), bPanel)
+	ADDQ(Imm(uint64(2*v.bytes())), c)
+	DECQ(panels)
+	JNZ(LabelRef("panel"))
+	VZEROUPPER()
+	RET()
+}
+
+// finish adds C and the bias to the accumulators, applies ReLU and stores
+// them, masked in the last panel.
+func (v isa) finish(rows int, field func(int) Mem, panels, c, ldc, bias GPVirtual) {
+	tmp := GP64()
+	v.lastMasks(field, panels, tmp)
+	CMPQ(field(callAccumulate), Imm(0))
+	JE(LabelRef("overwrite"))
+	MOVQ(c, tmp)
+	for r := range rows {
+		for h := range 2 {
+			v.maskedAdd(Mem{Base: tmp, Disp: h * v.bytes()}, v.mask(h), v.acc(r, h), v.a(h))
+		}
+		ADDQ(ldc, tmp)
+	}
+	Label("overwrite")
+	TESTQ(bias, bias)
+	JZ(LabelRef("unbiased"))
+	for h := range 2 {
+		v.maskedLoad(Mem{Base: bias, Disp: h * v.bytes()}, v.mask(h), v.a(h))
+	}
+	for r := range rows {
+		for h := range 2 {
+			VADDPS(v.a(h), v.acc(r, h), v.acc(r, h))
+		}
+	}
+	ADDQ(Imm(uint64(2*v.bytes())), bias)
+	Label("unbiased")
+	CMPQ(field(callReLU), Imm(0))
+	JE(LabelRef("linear"))
+	v.zero(v.a(0))
+	for r := range rows {
+		for h := range 2 {
+			// max(0, x) returns its second operand x when that is NaN or -0.
+			VMAXPS(v.acc(r, h), v.a(0), v.acc(r, h))
+		}
+	}
+	Label("linear")
+	MOVQ(c, tmp)
+	if v.lanes == 8 { // masked stores of AVX2 are slow
+		CMPQ(panels, Imm(1))
+		JE(LabelRef("masked"))
+		for r := range rows {
+			VMOVUPS(v.acc(r, 0), Mem{Base: tmp})
+			VMOVUPS(v.acc(r, 1), Mem{Base: tmp, Disp: v.bytes()})
+			ADDQ(ldc, tmp)
+		}
+		JMP(LabelRef("stored"))
+		Label("masked")
+	}
+	for r := range rows {
+		for h := range 2 {
+			v.maskedStore(v.acc(r, h), v.mask(h), Mem{Base: tmp, Disp: h * v.bytes()})
+		}
+		ADDQ(ldc, tmp)
+	}
+	Label("stored")
+}
+
+// lastMasks sets the masks of the two halves: full, but for the last panel.
+func (v isa) lastMasks(field func(int) Mem, panels, tmp GPVirtual) {
+	MOVQ(U32(uint32(2*v.lanes)), tmp)
+	CMPQ(panels, Imm(1))
+	JNE(LabelRef("full"))
+	MOVQ(field(callLast), tmp)
+	Label("full")
+	v.setMasks(tmp, v.mask(0), v.mask(1))
+}
+
+// mask returns the register of a mask: one of K1 to K4 for AVX-512, one of the
+// last four vector registers for AVX2; masks 0 and 1 then are the registers of
+// B in a micro-kernel.
+func (v isa) mask(i int) Op {
+	if v.lanes == 16 {
+		return []Op{K1, K2, K3, K4}[i]
+	}
+	return v.regs[12+i]
+}
+
+// setMasks sets the masks of the two halves of a pair of vectors of which the
+// first n values count. It overwrites n.
+func (v isa) setMasks(n GPVirtual, low, high Op) {
+	if v.lanes == 16 {
+		bits := GP64()
+		MOVQ(I32(-1), bits)
+		SHLXQ(n, bits, bits) // ones from column n on
+		NOTQ(bits)
+		KMOVW(bits.As32(), low)
+		SHRQ(Imm(16), bits)
+		KMOVW(bits.As32(), high)
+		return
+	}
+	// The table is 16 times -1, then 16 times 0: at 16-n it has n ones.
+	table := GP64()
+	LEAQ(NewDataAddr(Symbol{Name: "gemmMask", Static: true}, 0), table)
+	NEGQ(n)
+	VMOVUPS(Mem{Base: table, Index: n, Scale: 4, Disp: 64}, low)
+	VMOVUPS(Mem{Base: table, Index: n, Scale: 4, Disp: 96}, high)
+}
+
+// maskTable writes the constants that AVX2's masks are read from.
+func maskTable() {
+	GLOBL("gemmMask", RODATA|NOPTR)
+	for i := range 16 { // the assembler wants ascending offsets
+		DATA(4*i, U32(0xffffffff))
+	}
+	for i := range 16 {
+		DATA(64+4*i, U32(0))
+	}
+}
+
+// maskedLoad loads x from m, 0 where it is masked out.
+func (v isa) maskedLoad(m Mem, mask Op, x VecPhysical) {
+	if v.lanes == 16 {
+		VMOVUPS_Z(m, mask, x)
+	} else {
+		VMASKMOVPS(m, mask, x)
+	}
+}
+
+// maskedAdd adds m to x, or leaves x, where it is masked out. It may use tmp.
+func (v isa) maskedAdd(m Mem, mask Op, x, tmp VecPhysical) {
+	if v.lanes == 16 {
+		VADDPS(m, x, mask, x)
+		return
+	}
+	VMASKMOVPS(m, mask, tmp)
+	VADDPS(tmp, x, x)
+}
+
+// maskedStore stores x to m, but for what is masked out.
+func (v isa) maskedStore(x VecPhysical, mask Op, m Mem) {
+	if v.lanes == 16 {
+		VMOVUPS(x, mask, m)
+	} else {
+		VMASKMOVPS(x, mask, m)
+	}
+}
