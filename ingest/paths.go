@@ -50,24 +50,23 @@ func findFiles(paths []string, ext, split string, warn func(Warning)) ([]inputFi
 			found = append(found, files...)
 		}
 	}
-	slices.Sort(found)
-	return statAll(found)
+	return sortedFiles(found)
 }
 
-// statAll sizes the files and drops those that are there twice by another
-// spelling of the path.
-func statAll(paths []string) ([]inputFile, error) {
-	var out []inputFile
-	seen := make(map[string]bool, len(paths))
+// sortedFiles sizes the files, sorts them by absolute path and drops those that
+// are there twice, by whatever spelling.
+func sortedFiles(paths []string) ([]inputFile, error) {
+	type entry struct {
+		inputFile
+		abs  string
+		info fs.FileInfo
+	}
+	var all []entry
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
 		if err != nil {
 			return nil, err
 		}
-		if seen[abs] {
-			continue
-		}
-		seen[abs] = true
 		info, err := os.Stat(p)
 		if err != nil {
 			return nil, err
@@ -75,7 +74,16 @@ func statAll(paths []string) ([]inputFile, error) {
 		if !info.Mode().IsRegular() {
 			return nil, usagef("%s: not a regular file (%v)", p, info.Mode().Type())
 		}
-		out = append(out, inputFile{p, info.Size()})
+		all = append(all, entry{inputFile{p, info.Size()}, abs, info})
+	}
+	slices.SortStableFunc(all, func(a, b entry) int { return strings.Compare(a.abs, b.abs) })
+	var out []inputFile
+	for i, e := range all {
+		// Equal spellings may differ in truth where ".." follows a symbolic link.
+		if i > 0 && e.abs == all[i-1].abs && os.SameFile(e.info, all[i-1].info) {
+			continue
+		}
+		out = append(out, e.inputFile)
 	}
 	return out, nil
 }
