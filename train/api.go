@@ -1,7 +1,6 @@
 package train
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -81,59 +80,3 @@ type Result struct {
 
 // ErrInterrupted says that the context was cancelled and the state was saved.
 var ErrInterrupted = errors.New("interrupted; the state is saved, --resume goes on from here")
-
-// Run trains as cfg says and returns when the run is finished. With
-// Options.Resume, cfg must agree with the run's config.json (take it from
-// LoadConfig and Set what the user gave); a finished run only reports its
-// result. Errors:
-//
-//   - *UsageError, *ExistsError, *ConflictError, *NoRunError: wrong usage
-//   - *DataChangedError, *CorruptError, those of features: bad input data
-//   - ErrInterrupted: ctx was cancelled, everything is saved
-//   - *DivergedError: the loss or a weight is no longer finite
-func Run(ctx context.Context, cfg Config, o Options) (*Result, error) { panic("train: todo") }
-
-// LoadConfig reads config.json of the run in dir.
-func LoadConfig(dir string) (Config, error) { panic("train: todo") }
-
-// The checkpoints of a run.
-const (
-	Best = "best"
-	Last = "last"
-)
-
-// TrainedRun is a run opened to be evaluated.
-type TrainedRun struct {
-	Dir        string
-	Checkpoint string // Best or Last
-	Config     Config
-	Epoch      int // in which the checkpoint was taken, from 1
-	Step       int64
-}
-
-// OpenRun opens the run in dir with one of its checkpoints. Errors:
-// *NoRunError, *CorruptError.
-func OpenRun(dir, checkpoint string) (*TrainedRun, error) { panic("train: todo") }
-
-// Neglected lists the neglected classes, most neglected first; nil for a plain run.
-func (r *TrainedRun) Neglected() []int { panic("train: todo") }
-
-// Check says whether the store fits the run: an error names the classes or
-// columns that do not.
-func (r *TrainedRun) Check(m *features.Manifest) error { panic("train: todo") }
-
-// ScoredBatch is what Score finds for the rows of a batch. Its slices are only
-// valid during the call.
-type ScoredBatch struct {
-	Rows         []int     // of the split, in the subset's order
-	Scores       []float32 // [len(Rows)*Classes]: each class's highest subclass probability
-	LabelOffsets []int32   // the labels of Rows[i] are Labels[LabelOffsets[i]:LabelOffsets[i+1]]
-	Labels       []int32
-	Loss         float64 // mean class cross-entropy of Scores
-}
-
-// Score computes the class scores of the rows of a subset, in order. Errors:
-// those of each, of the store and the engine, *CorruptError, or that of ctx.
-func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset, batch int, each func(b *ScoredBatch) error) error {
-	panic("train: todo")
-}

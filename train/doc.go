@@ -4,7 +4,7 @@
 // A run with subclasses has three stages (Gkalelis and Mezaris, MMM 2020):
 //
 //	stage 1  plain network, a few epochs        -> theta of every class -> neglection.json
-//	stage 2  split the K most neglected classes -> subclasses.json, clusters.safetensors
+//	stage 2  split the K most neglected classes -> subclasses.json, partition.bin
 //	stage 3  network with S outputs, from scratch -> best.safetensors, last.safetensors
 //
 // A plain run is stage 3 with S = C: the same seeds and the same order of the
@@ -17,13 +17,14 @@
 //	├── metrics.jsonl         a line every LogEvery steps and one an epoch
 //	├── neglection.json       theta of each class and epoch, the neglected classes
 //	├── subclasses.json       subclass to class, sizes
-//	├── clusters.safetensors  subclass of every training video of a split class
+//	├── partition.bin         subclass of every training video of a split class
 //	├── last.safetensors      weights, optimiser state, position
-//	└── best.safetensors      weights of the best epoch by validation GAP
+//	├── best.safetensors      weights of the best epoch by validation GAP
+//	└── run.lock              locked while a process trains here
 //
 // Every file but metrics.jsonl is replaced whole (temporary file, fsync,
 // rename, fsync of the folder). last.safetensors is the commit point: it holds
-// the length that metrics.jsonl had, and a resumed run cuts the file to it.
+// the lines that metrics.jsonl had, and a resumed run cuts the file to them.
 // What a step computes depends on the configuration, the data and the engine
 // alone, never on when a checkpoint was taken, so a run that was killed and
 // resumed ends in the same bits as one that was not.

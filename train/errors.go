@@ -13,6 +13,14 @@ func (e *ExistsError) Error() string {
 	return fmt.Sprintf("%s holds a run; give --resume to go on with it, --overwrite to replace it, or another --out", e.Dir)
 }
 
+// BusyError says that another process trains in a folder.
+type BusyError struct{ Dir string }
+
+// Error implements error.
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%s: another process is training here; wait for it to end, or train into another --out", e.Dir)
+}
+
 // NoRunError says that a folder holds no run, or not the checkpoint asked for.
 type NoRunError struct {
 	Dir  string

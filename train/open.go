@@ -1,0 +1,123 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"sdnn/features"
+	"sdnn/nn"
+	"sdnn/subclass"
+)
+
+// The checkpoints of a run.
+const (
+	Best = "best"
+	Last = "last"
+)
+
+// TrainedRun is a run opened to be evaluated.
+type TrainedRun struct {
+	Dir        string
+	Checkpoint string // Best or Last
+	Config     Config
+	Stage      int // that the checkpoint was taken in; 3 unless the run has not come there yet
+	Epoch      int // in which the checkpoint was taken, from 1
+	Step       int64
+
+	neglected []int
+	classes   *subclass.Map
+}
+
+// OpenRun opens the run in dir with one of its checkpoints. Everything comes
+// from the checkpoint, which has a checksum; that of the weights is checked when
+// Score reads them. Errors: *NoRunError, *CorruptError.
+func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
+	if checkpoint != Best && checkpoint != Last {
+		return nil, &UsageError{"checkpoint", fmt.Sprintf("%q is neither %s nor %s", checkpoint, Best, Last)}
+	}
+	path := checkpointFile(dir, checkpoint)
+	f, _, cfg, pos, err := openCheckpoint(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := LoadConfig(dir); err != nil {
+			return nil, err
+		}
+		return nil, &NoRunError{dir, "the run has not come to a " + filepath.Base(path) + " yet; train on with --resume"}
+	} else if err != nil {
+		return nil, err
+	}
+	f.Close()
+	r := &TrainedRun{Dir: dir, Checkpoint: checkpoint, Config: *cfg, Stage: pos.Stage, Epoch: pos.Epoch, Step: pos.Step, neglected: pos.Neglected}
+	if pos.Row > 0 {
+		r.Epoch++
+	}
+	if pos.Best != nil && checkpoint == Best {
+		r.Epoch = pos.Best.Epoch
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, &CorruptError{path, err}
+	}
+	r.classes = subclass.Identity(cfg.Classes)
+	if pos.SubclassToClass != nil {
+		if r.classes, err = subclass.NewMap(cfg.Classes, pos.SubclassToClass); err != nil {
+			return nil, &CorruptError{path, err}
+		}
+	}
+	return r, nil
+}
+
+// Neglected lists the neglected classes, most neglected first; nil for a plain run.
+func (r *TrainedRun) Neglected() []int { return r.neglected }
+
+// Map returns the classes of the network's outputs.
+func (r *TrainedRun) Map() *subclass.Map { return r.classes }
+
+// Check says whether the store fits the run: a *MismatchError names the classes
+// or columns that do not.
+func (r *TrainedRun) Check(m *features.Manifest) error { return checkStore(&r.Config, m) }
+
+// ScoredBatch is what Score finds for the rows of a batch. Its slices are only
+// valid during the call.
+type ScoredBatch struct {
+	Rows         []int     // of the split, in the subset's order
+	Scores       []float32 // [len(Rows)*Classes]: each class's highest subclass probability
+	LabelOffsets []int32   // the labels of Rows[i] are Labels[LabelOffsets[i]:LabelOffsets[i+1]]
+	Labels       []int32
+	Loss         float64 // mean class cross-entropy of Scores
+}
+
+// Score computes the class scores of the rows of a subset, in order. Errors:
+// those of each, of the store and the engine, *CorruptError, or that of ctx.
+func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset, batch int, each func(b *ScoredBatch) error) error {
+	if err := r.Check(s.Split().Manifest()); err != nil {
+		return err
+	}
+	cols, err := columns(&r.Config, s.Split())
+	if err != nil {
+		return err
+	}
+	model, err := buildModel(&r.Config, batch, r.classes.Subclasses(), false)
+	if err != nil {
+		return err
+	}
+	session, err := e.Compile(model, nn.CompileOptions{Purpose: nn.Evaluation, Precision: r.Config.Precision, Seed: r.Config.Seed})
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	path := checkpointFile(r.Dir, r.Checkpoint)
+	f, st, _, _, err := openCheckpoint(path)
+	if err != nil {
+		return err
+	}
+	_, err = load(path, st, session, true)
+	f.Close()
+	if err != nil {
+		return err
+	}
+	sc := scorer{session: session, probabilities: model.Probabilities, classes: r.classes,
+		feed: feeder{split: s.Split(), cols: cols, session: session}}
+	return sc.score(ctx, s, batch, each)
+}

@@ -1,0 +1,359 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sdnn/features"
+	"sdnn/nn"
+	"sdnn/subclass"
+	"sdnn/train/internal/durable"
+	"sdnn/train/safetensors"
+)
+
+const (
+	trainSplit = "train"
+	// shuffleWindow is the number of rows that are shuffled among themselves:
+	// 300 MB of YouTube-8M features, which any machine keeps in memory.
+	shuffleWindow = 1 << 16
+	// LogEvery is the number of steps between lines of metrics.jsonl.
+	LogEvery = 50
+	// holdOutSeed chooses the held-out videos. It is not the run's seed, so that
+	// runs with different seeds are validated on the same videos.
+	holdOutSeed = 0
+)
+
+// Run trains as cfg says and returns when the run is finished. With
+// Options.Resume, cfg must agree with the run's config.json (take it from
+// LoadConfig and Set what the user gave); a finished run only reports its
+// result. Errors:
+//
+//   - *UsageError, *ExistsError, *ConflictError, *NoRunError, *MismatchError,
+//     *BusyError: wrong usage
+//   - *DataChangedError, *CorruptError, those of features: bad input data
+//   - ErrInterrupted: ctx was cancelled, everything is saved
+//   - *DivergedError: the loss or a weight is no longer finite
+func Run(ctx context.Context, cfg Config, o Options) (*Result, error) {
+	if o.Reporter == nil {
+		o.Reporter = silent{}
+	}
+	if o.CheckpointEvery <= 0 {
+		o.CheckpointEvery = DefaultCheckpointEvery
+	}
+	t := &trainer{cfg: cfg, o: o, start: time.Now(), saved: time.Now()}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o777); err != nil {
+		return nil, err
+	}
+	unlock, err := durable.Lock(filepath.Join(o.Dir, lockFile))
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, &BusyError{o.Dir}
+	} else if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	defer t.close()
+	if o.Resume {
+		err = t.resume()
+	} else {
+		err = t.begin()
+	}
+	if err != nil {
+		return nil, err
+	}
+	for !t.pos.Done {
+		if err := t.stage(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return t.result(), nil
+}
+
+// trainer is a run being trained.
+type trainer struct {
+	cfg      Config
+	o        Options
+	schedule Schedule
+	start    time.Time
+	saved    time.Time // when the last checkpoint was written
+	resumed  bool
+
+	split    *features.Split
+	rows     *features.Subset // trained on
+	held     *features.Subset // validated on; nil for none
+	cols     []int
+	heldCols []int
+
+	pos        position
+	metrics    *metricsFile
+	neglection *subclass.Neglection // stages 1 and 2
+	partition  *subclass.Partition  // stage 3
+	run        *stageRun            // stages 1 and 3
+}
+
+// check checks the settings, also against the store.
+func (t *trainer) check() error {
+	if t.cfg.Engine == "" || t.cfg.Engine == "auto" {
+		t.cfg.Engine = t.o.Engine.Name()
+	}
+	if t.cfg.Engine != t.o.Engine.Name() {
+		return &UsageError{"engine", fmt.Sprintf("the settings name %s, the engine is %s", t.cfg.Engine, t.o.Engine.Name())}
+	}
+	if err := t.cfg.Validate(); err != nil {
+		return err
+	}
+	if err := checkStore(&t.cfg, t.o.Store.Manifest()); err != nil {
+		return err
+	}
+	if _, err := buildModel(&t.cfg, 1, t.cfg.Classes, false); err != nil {
+		return &UsageError{"net", err.Error()}
+	}
+	var err error
+	t.schedule, err = ParseSchedule(t.cfg.Schedule)
+	return err
+}
+
+// openData selects the rows to train and validate on.
+func (t *trainer) openData() error {
+	c := &t.cfg
+	var err error
+	if t.split, err = t.o.Store.Split(trainSplit); err != nil {
+		return err
+	}
+	if t.cols, err = columns(c, t.split); err != nil {
+		return err
+	}
+	t.rows = features.All(t.split)
+	if c.Limit > 0 {
+		t.rows = t.rows.Head(c.Limit)
+	}
+	switch {
+	case c.ValidateSplit != "":
+		p, err := t.o.Store.Split(c.ValidateSplit)
+		if err != nil {
+			return err
+		}
+		t.held = features.All(p)
+	case c.ValidateFraction > 0:
+		if t.rows, t.held, err = t.rows.ByHash(c.ValidateFraction, holdOutSeed); err != nil {
+			return err
+		}
+	}
+	if t.rows.Rows() == 0 {
+		return &UsageError{"validate-fraction", fmt.Sprintf("of the %d videos of split %q none is left to train on", t.split.Rows(), trainSplit)}
+	}
+	if t.held != nil && t.held.Rows() == 0 {
+		t.o.Reporter.Message("no video is held out: the last checkpoint will be the best")
+		t.held = nil
+	}
+	if t.held != nil {
+		if t.heldCols, err = columns(c, t.held.Split()); err != nil {
+			return err
+		}
+	}
+	// Labels are read without a gather, for the counts of each class.
+	return t.split.CheckAll()
+}
+
+// checksums identify the data of the splits that the run reads.
+func (t *trainer) checksums() map[string]string {
+	sums := map[string]string{}
+	for _, name := range []string{trainSplit, t.cfg.ValidateSplit} {
+		info := t.o.Store.Manifest().Splits[name]
+		if info == nil {
+			continue
+		}
+		h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		for _, s := range info.Shards {
+			fmt.Fprintf(h, "%d %d %08x\n", s.Rows, s.Bytes, uint32(s.CRC32C))
+		}
+		sums[name] = fmt.Sprintf("%d-%08x", info.Rows, h.Sum32())
+	}
+	return sums
+}
+
+// begin begins a new run: nothing is removed or written before everything that
+// can be wrong was checked.
+func (t *trainer) begin() error {
+	old, err := hasRun(t.o.Dir)
+	if err != nil {
+		return err
+	}
+	if old && !t.o.Overwrite {
+		return &ExistsError{t.o.Dir}
+	}
+	if err := t.openData(); err != nil {
+		return err
+	}
+	t.cfg.Data = t.checksums()
+	t.startPosition()
+	if err := t.openStage(); err != nil {
+		return err
+	}
+	if err := removeRun(t.o.Dir); err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(t.o.Dir, configFile), &t.cfg); err != nil {
+		return err
+	}
+	t.metrics, err = openMetrics(filepath.Join(t.o.Dir, metricsName), 0)
+	return err
+}
+
+func (t *trainer) startPosition() {
+	t.pos = position{Stage: 3}
+	if t.cfg.Subclass {
+		t.pos.Stage = 1
+		t.neglection = subclass.NewNeglection(t.cfg.Classes)
+	}
+}
+
+// resume takes up the run in the folder.
+func (t *trainer) resume() error {
+	t.resumed = true
+	run, err := LoadConfig(t.o.Dir)
+	if err != nil {
+		return err
+	}
+	if flags := conflicts(&run, &t.cfg); len(flags) > 0 {
+		return &ConflictError{t.o.Dir, flags}
+	}
+	if run.Version != t.cfg.Version {
+		t.o.Reporter.Message(fmt.Sprintf("the run was begun by sdnn %s, this is %s: results may differ in their last bits", run.Version, t.cfg.Version))
+	}
+	t.cfg = run
+	for split, have := range t.checksums() {
+		if want := run.Data[split]; want != have {
+			return &DataChangedError{split, want, have}
+		}
+	}
+	path := checkpointFile(t.o.Dir, Last)
+	f, st, saved, pos, err := openCheckpoint(path)
+	if errors.Is(err, fs.ErrNotExist) { // killed before the first checkpoint
+		if err := t.openData(); err != nil {
+			return err
+		}
+		t.startPosition()
+		if err := t.openStage(); err != nil {
+			return err
+		}
+		t.metrics, err = openMetrics(filepath.Join(t.o.Dir, metricsName), 0)
+		return err
+	} else if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !sameConfig(saved, &run) {
+		return &CorruptError{filepath.Join(t.o.Dir, configFile), errors.New("it does not agree with the settings in " + filepath.Base(path))}
+	}
+	t.pos = *pos
+	if pos.Done {
+		_, err := load(path, st, nil, true)
+		return err
+	}
+	if err := t.openData(); err != nil {
+		return err
+	}
+	if err := t.loadState(path, st); err != nil {
+		return err
+	}
+	t.metrics, err = openMetrics(filepath.Join(t.o.Dir, metricsName), pos.MetricsLines)
+	return err
+}
+
+// close frees what is left open on any way out.
+func (t *trainer) close() {
+	t.closeStage()
+	if t.metrics != nil {
+		t.metrics.close()
+	}
+}
+
+// save writes last.safetensors: everything up to now is durable.
+func (t *trainer) save(session nn.Session) error {
+	if err := t.metrics.sync(); err != nil {
+		return err
+	}
+	t.pos.MetricsLines = t.metrics.lines
+	c := checkpoint{config: &t.cfg, position: &t.pos, session: session}
+	if t.neglection != nil && t.pos.Stage < 3 {
+		var err error
+		if c.neglection, err = t.neglection.MarshalBinary(); err != nil {
+			return err
+		}
+	}
+	t.saved = time.Now()
+	return t.diverged(c.write(checkpointFile(t.o.Dir, Last)))
+}
+
+// diverged turns a weight that is not finite into a *DivergedError.
+func (t *trainer) diverged(err error) error {
+	var bad *nonFiniteError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, t.pos.Step, bad.Error(), t.rate()}
+}
+
+func (t *trainer) rate() float64 { return t.schedule.Rate(t.cfg.LR, t.pos.Epoch, t.pos.Examples) }
+
+func (t *trainer) result() *Result {
+	r := &Result{Dir: t.o.Dir, Net: t.cfg.Net, Engine: t.cfg.Engine, Classes: t.cfg.Classes,
+		Outputs: max(t.cfg.Classes, len(t.pos.SubclassToClass)), Epochs: t.pos.Epoch, Steps: t.pos.Step, Examples: t.pos.Examples,
+		Loss: t.pos.LastLoss, Neglected: t.pos.Neglected, Seconds: time.Since(t.start).Seconds(), Resumed: t.resumed}
+	if b := t.pos.Best; b != nil {
+		r.BestEpoch, r.Best = b.Epoch, b.Validation
+	}
+	return r
+}
+
+// silent is the Reporter that nobody hears.
+type silent struct{}
+
+func (silent) Stage(int, string, int64, int64)  {}
+func (silent) Progress(*Progress)               {}
+func (silent) Validated(*Progress, *Validation) {}
+func (silent) Message(string)                   {}
+
+// loadState takes up the position of an opened checkpoint.
+func (t *trainer) loadState(path string, st *safetensors.File) error {
+	var err error
+	switch {
+	case t.pos.Stage == 2:
+		err = t.openStageOne()
+	case t.pos.Stage == 3 && t.cfg.Subclass:
+		if err = t.readPartition(); err == nil {
+			err = t.openStage()
+		}
+	default:
+		err = t.openStage()
+	}
+	if err != nil {
+		return err
+	}
+	state, err := load(path, st, t.run.session, false)
+	if err != nil || t.pos.Stage == 3 {
+		return err
+	}
+	if t.neglection, err = subclass.ReadNeglection(state, t.cfg.Classes); err != nil {
+		return &CorruptError{path, err}
+	}
+	return nil
+}
+
+// sameConfig says whether two configurations are the same in JSON.
+func sameConfig(a, b *Config) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}

@@ -1,0 +1,183 @@
+package train
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"sdnn/features"
+	"sdnn/nn/cpu/kernel"
+	"sdnn/subclass"
+)
+
+// samples are the rows of the training split in the space to cluster in, by
+// their number in the split. failed says what went wrong in Row, which cannot.
+type samples interface {
+	subclass.Samples
+	failed() error
+	close()
+}
+
+// samples returns the rows in the space of --cluster-space. For the
+// penultimate features of a net it runs the stage-1 network over every row that
+// will be looked at.
+func (t *trainer) samples(ctx context.Context, neglected []subclass.Positives) (samples, error) {
+	if t.cfg.ClusterSpace == SpaceInput || t.cfg.Split == SplitRandom || t.cfg.Subclasses == 1 {
+		width := 0
+		for _, c := range t.cfg.Columns {
+			width += c.Width
+		}
+		return &inputSamples{t.split, t.cols, width}, nil
+	}
+	return t.penultimate(ctx, neglected)
+}
+
+// inputSamples are the features as the network reads them: every column
+// L2-normalised apart, then concatenated. Nothing is held in memory, so that a
+// class may be larger than it.
+type inputSamples struct {
+	split *features.Split
+	cols  []int
+	width int
+}
+
+func (s *inputSamples) Len() int      { return s.split.Rows() }
+func (s *inputSamples) Dim() int      { return s.width }
+func (s *inputSamples) failed() error { return nil }
+func (s *inputSamples) close()        {}
+
+func (s *inputSamples) Row(i int, buf []float32) []float32 {
+	to := buf
+	for _, col := range s.cols {
+		x := s.split.Float(col, i)
+		kernel.L2Norm(to[:len(x)], x)
+		to = to[len(x):]
+	}
+	return buf
+}
+
+// memoryBudget is how many bytes of penultimate features stay in memory; more
+// go to a file in the run's folder. conv1d's take 147 kB a video.
+var memoryBudget = 1 << 30
+
+// penultimate computes the penultimate features of the neglected classes'
+// positives, in evaluation.
+func (t *trainer) penultimate(ctx context.Context, neglected []subclass.Positives) (samples, error) {
+	var rows []int32
+	for _, p := range neglected {
+		rows = append(rows, p.Rows...)
+	}
+	slices.Sort(rows)
+	rows = slices.Compact(rows)
+	s := &rowSamples{rows: rows, all: t.split.Rows()}
+	session := t.run.session
+	feed := feeder{split: t.split, cols: t.cols, session: session}
+	batch := make([]int, 0, t.cfg.Batch)
+	for from := 0; from < len(rows); from += len(batch) {
+		if err := ctx.Err(); err != nil {
+			s.close()
+			return nil, err
+		}
+		batch = batch[:0]
+		for _, r := range rows[from:min(from+t.cfg.Batch, len(rows))] {
+			batch = append(batch, int(r))
+		}
+		err := feed.fill(0, batch)
+		if err == nil {
+			_, _, err = session.Forward(0)
+		}
+		if err == nil {
+			err = s.add(session.Penultimate(), len(batch), t.o.Dir)
+		}
+		if err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// rowSamples hold some of the split's rows, in memory or in a file.
+type rowSamples struct {
+	rows  []int32 // ascending
+	all   int
+	width int
+
+	data []float32
+	file *os.File
+	once sync.Once
+	err  error
+}
+
+func (s *rowSamples) add(x []float32, n int, dir string) error {
+	if s.width == 0 {
+		s.width = len(x) / n
+		if 4*s.width*len(s.rows) > memoryBudget {
+			f, err := os.Create(filepath.Join(dir, scratchFile))
+			if err != nil {
+				return err
+			}
+			s.file = f
+		}
+	}
+	if !kernel.AllFinite(x) {
+		return errors.New("stage 1 ended in penultimate features that are not finite; train with a smaller --lr")
+	}
+	if s.file == nil {
+		s.data = append(s.data, x...)
+		return nil
+	}
+	b := make([]byte, 0, 4*len(x))
+	for _, v := range x {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	_, err := s.file.Write(b)
+	return err
+}
+
+func (s *rowSamples) Len() int { return s.all }
+func (s *rowSamples) Dim() int { return s.width }
+
+func (s *rowSamples) Row(i int, buf []float32) []float32 {
+	at, ok := slices.BinarySearch(s.rows, int32(i))
+	if !ok {
+		panic("train: a row was asked for that no neglected class has")
+	}
+	if s.file == nil {
+		return s.data[at*s.width : (at+1)*s.width]
+	}
+	b := make([]byte, 4*s.width)
+	if _, err := s.file.ReadAt(b, int64(at)*int64(len(b))); err != nil && !errors.Is(err, io.EOF) {
+		s.once.Do(func() { s.err = err })
+		clear(buf)
+		return buf
+	}
+	for j := range buf {
+		buf[j] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*j:]))
+	}
+	return buf
+}
+
+func (s *rowSamples) failed() error { return s.err }
+
+func (s *rowSamples) close() {
+	if s.file != nil {
+		s.file.Close()
+		os.Remove(s.file.Name())
+	}
+}
+
+// openStageOne compiles the stage-1 network for stage 2 of a resumed run.
+func (t *trainer) openStageOne() error {
+	pos := t.pos
+	t.pos.Stage = 1
+	err := t.openStage()
+	t.pos = pos
+	return err
+}

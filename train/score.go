@@ -1,0 +1,145 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+
+	"sdnn/eval"
+	"sdnn/features"
+	"sdnn/nn"
+	"sdnn/nn/cpu/kernel"
+	"sdnn/subclass"
+)
+
+// scorer turns the outputs of a session into class scores.
+type scorer struct {
+	session       nn.Session
+	probabilities bool // the outputs are; else logits
+	classes       *subclass.Map
+	feed          feeder
+
+	out    ScoredBatch
+	losses []float64 // of each row
+}
+
+// score calls each with the batches of a subset, in order. It returns ctx's
+// error as soon as it is cancelled.
+func (s *scorer) score(ctx context.Context, subset *features.Subset, batch int, each func(b *ScoredBatch) error) error {
+	loader := features.NewLoader(features.Sequential(subset), batch, 0, s.session.Slots(), s.feed.fill)
+	defer loader.Close()
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		slot, rows, err := loader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		scores, _, err := s.session.Forward(slot)
+		if err != nil {
+			return err
+		}
+		s.take(rows, scores)
+		if err := each(&s.out); err != nil {
+			return err
+		}
+		loader.Release(slot)
+	}
+}
+
+// take fills out from the outputs of rows.
+func (s *scorer) take(rows []int, scores []float32) {
+	b, c := &s.out, s.classes.Classes()
+	b.Rows = rows
+	b.LabelOffsets, b.Labels = append(b.LabelOffsets[:0], 0), b.Labels[:0]
+	for _, r := range rows {
+		b.Labels = append(b.Labels, s.feed.split.Labels(r)...)
+		b.LabelOffsets = append(b.LabelOffsets, int32(len(b.Labels)))
+	}
+	if n := len(rows) * c; cap(b.Scores) < n {
+		b.Scores = make([]float32, n)
+	}
+	if cap(s.losses) < len(rows) {
+		s.losses = make([]float64, len(rows))
+	}
+	b.Scores, s.losses = b.Scores[:len(rows)*c], s.losses[:len(rows)]
+	width := s.classes.Subclasses()
+	parallel(len(rows), func(r int) {
+		// The highest logit has the highest probability.
+		z := b.Scores[r*c : (r+1)*c]
+		s.classes.ClassScores(z, scores[r*width:(r+1)*width])
+		s.losses[r] = classCE(z, b.Labels[b.LabelOffsets[r]:b.LabelOffsets[r+1]], s.probabilities)
+		if !s.probabilities {
+			kernel.Sigmoid(z, z)
+		}
+	})
+	b.Loss = 0
+	for _, l := range s.losses {
+		b.Loss += l
+	}
+	b.Loss /= float64(len(rows))
+}
+
+// classCE is the class cross-entropy of one row of logits, or probabilities.
+func classCE(z []float32, labels []int32, probabilities bool) float64 {
+	all, term := kernel.CELogitsLoss, kernel.CETerm
+	if probabilities {
+		all, term = kernel.CEProbsLoss, kernel.CEProbTerm
+	}
+	loss := all(z, nil)
+	for i, l := range labels {
+		if repeated(labels[:i], l) {
+			continue
+		}
+		as0, _ := term(z[l], 0, 0)
+		as1, _ := term(z[l], 1, 1)
+		loss += as1 - as0
+	}
+	return loss
+}
+
+func repeated(labels []int32, l int32) bool {
+	for _, k := range labels {
+		if k == l {
+			return true
+		}
+	}
+	return false
+}
+
+// parallel calls f(0) to f(n-1) on all processors.
+func parallel(n int, f func(i int)) {
+	threads := min(runtime.GOMAXPROCS(0), n)
+	var wait sync.WaitGroup
+	for t := range threads {
+		wait.Go(func() {
+			for i := t * n / threads; i < (t+1)*n/threads; i++ {
+				f(i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// validate evaluates the session on a subset.
+func (s *scorer) validate(ctx context.Context, subset *features.Subset, batch int) (*Validation, error) {
+	m := eval.NewMultiLabel(s.classes.Classes(), topK, 0)
+	loss := 0.0
+	err := s.score(ctx, subset, batch, func(b *ScoredBatch) error {
+		loss += b.Loss * float64(len(b.Rows))
+		return m.Add(b.Scores, b.LabelOffsets, b.Labels)
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := m.Result()
+	return &Validation{GAP: r.GAP, MAP: r.MAP, Hit1: r.HitAt1, PERR: r.PERR, Loss: loss / float64(subset.Rows())}, nil
+}
+
+// topK is the number of classes of a video that count, by YouTube-8M's rules.
+const topK = 20

@@ -1,0 +1,314 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"sdnn/eval"
+	"sdnn/features"
+	"sdnn/nn"
+	"sdnn/subclass"
+)
+
+// stageRun is stage 1 or 3 being trained.
+type stageRun struct {
+	number  int
+	epochs  int
+	session nn.Session
+	feed    feeder
+	scorer  scorer
+	shuffle *features.Shuffle
+
+	loader   *features.Loader // of the running epoch
+	progress Progress
+	since    time.Time // begin of the window over which the rate is measured
+	sinceN   int64     // examples of the stage then
+	// notFinite is set by the first loss that is not.
+	notFinite atomic.Bool
+	badStep   int64
+	badLoss   float64
+}
+
+// stageSeed is the seed of everything random in a stage but the initial
+// weights. A plain run is a stage 3, so that it has what stage 3 of a run with
+// subclasses has.
+func stageSeed(seed uint64, stage int, what string) uint64 {
+	return nn.KeyOfString(seed, fmt.Sprintf("stage %d %s", stage, what))
+}
+
+// openStage compiles the network of the position's stage, 1 or 3.
+func (t *trainer) openStage() error {
+	c := &t.cfg
+	s := &stageRun{number: t.pos.Stage, epochs: c.Epochs, since: time.Now(), sinceN: t.pos.Examples}
+	partition, purpose, weight := subclass.Whole(c.Classes), nn.Training, 1.0
+	if s.number == 1 {
+		s.epochs, purpose = c.NeglectEpochs, nn.Measuring
+	} else if c.Subclass {
+		partition, weight = t.partition, c.NeglectedWeight
+	}
+	model, err := buildModel(c, c.Batch, partition.Map().Subclasses(), weight != 1)
+	if err != nil {
+		return err
+	}
+	s.session, err = t.o.Engine.Compile(model, nn.CompileOptions{Purpose: purpose, Optimizer: c.optimiser(), Precision: c.Precision,
+		Seed: c.Seed, OnStep: func(r nn.StepResult) { t.onStep(s, r) }})
+	if err != nil {
+		return err
+	}
+	t.run = s
+	if weight != 1 {
+		w := partition.Map().ColumnWeights(t.pos.Neglected, float32(weight))
+		if err := s.session.WriteState(model.OutputWeight.Name, w); err != nil {
+			return err
+		}
+	}
+	s.feed = feeder{split: t.split, cols: t.cols, session: s.session, seed: stageSeed(c.Seed, s.number, "rows"),
+		targeting: &subclass.Targeting{Partition: partition, SubclassWeight: float32(c.SubclassWeight), SiblingTarget: float32(c.SiblingTarget)}}
+	if t.held != nil {
+		s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: partition.Map(),
+			feed: feeder{split: t.held.Split(), cols: t.heldCols, session: s.session}}
+	}
+	s.shuffle = features.NewShuffle(t.rows, shuffleWindow, stageSeed(c.Seed, s.number, "order"))
+	return nil
+}
+
+func (t *trainer) closeStage() {
+	if t.run != nil {
+		t.run.session.Close()
+		t.run = nil
+	}
+}
+
+// onStep takes the result of a training step. The engine may call it in its
+// own goroutine, but not after Sync.
+func (t *trainer) onStep(s *stageRun, r nn.StepResult) {
+	if math.IsNaN(r.Loss) || math.IsInf(r.Loss, 0) {
+		if !s.notFinite.Load() {
+			s.badStep, s.badLoss = r.Step, r.Loss
+			s.notFinite.Store(true)
+		}
+	} else {
+		t.pos.EpochLoss.add(r.Loss, r.Rows)
+		t.pos.LineLoss.add(r.Loss, r.Rows)
+	}
+	if r.Theta != nil {
+		t.neglection.AddBatch(r.Theta, s.session.Feed(r.Slot).Targets.Index, r.Rows)
+	}
+	s.loader.Release(r.Slot)
+}
+
+// sync waits for the steps on their way: only then are the position's sums
+// and the session's state those of the position's step.
+func (t *trainer) sync() error {
+	s := t.run
+	if err := s.session.Sync(); err != nil {
+		return err
+	}
+	if s.notFinite.Load() {
+		return &DivergedError{s.number, t.pos.Epoch + 1, s.badStep, fmt.Sprintf("the loss is %v", s.badLoss), t.rate()}
+	}
+	return nil
+}
+
+// stage does what is left of the position's stage and moves to the next.
+func (t *trainer) stage(ctx context.Context) error {
+	if t.pos.Stage == 2 {
+		return t.splitStage(ctx)
+	}
+	s := t.run
+	what := "training the network"
+	if s.number == 1 {
+		what = "finding the neglected classes"
+	}
+	s.progress = Progress{Stage: s.number, Epochs: s.epochs, Total: int64(s.epochs) * int64(t.rows.Rows())}
+	if m := t.cfg.MaxSteps; m > 0 {
+		s.progress.Total = min(s.progress.Total, m*int64(t.cfg.Batch))
+	}
+	t.o.Reporter.Stage(s.number, what, s.progress.Total, t.pos.Examples)
+	for number := t.pos.Stage; t.pos.Stage == number && !t.pos.Done; {
+		if err := t.epoch(ctx); err != nil {
+			return err
+		}
+		if err := t.endEpoch(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limitReached says whether --max-steps ends the stage here.
+func (t *trainer) limitReached() bool { return t.cfg.MaxSteps > 0 && t.pos.Step >= t.cfg.MaxSteps }
+
+// epoch trains on what is left of the position's epoch.
+func (t *trainer) epoch(ctx context.Context) (err error) {
+	s := t.run
+	s.feed.epoch = t.pos.Epoch
+	s.loader = features.NewLoader(s.shuffle.Epoch(t.pos.Epoch), t.cfg.Batch, t.pos.Row, s.session.Slots(), s.feed.fill)
+	defer func() {
+		// Steps on their way release slots of the loader.
+		if syncErr := s.session.Sync(); err == nil {
+			err = syncErr
+		}
+		s.loader.Close()
+	}()
+	for !t.limitReached() {
+		if ctx.Err() != nil {
+			return t.interrupted()
+		}
+		slot, rows, err := s.loader.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return err
+		}
+		n := len(rows)
+		lr := t.rate()
+		if err := s.session.TrainStep(slot, nn.StepParams{LR: lr, Step: t.pos.Step + 1}); err != nil {
+			return err
+		}
+		t.pos.Step++
+		t.pos.Row += n
+		t.pos.Examples += int64(n)
+		if err := t.afterStep(lr); err != nil {
+			return err
+		}
+	}
+	return t.sync()
+}
+
+// afterStep reports, logs and saves when it is time to.
+func (t *trainer) afterStep(lr float64) error {
+	s := t.run
+	p := &s.progress
+	p.Epoch, p.Step, p.Examples, p.LR = t.pos.Epoch+1, t.pos.Step, t.pos.Examples, lr
+	now := time.Now()
+	if d := now.Sub(s.since).Seconds(); d > 0 {
+		p.PerSec = float64(t.pos.Examples-s.sinceN) / d
+	}
+	t.o.Reporter.Progress(p)
+	save := now.Sub(t.saved) >= t.o.CheckpointEvery
+	if t.pos.Step%LogEvery != 0 && !save && !s.notFinite.Load() {
+		return nil
+	}
+	if err := t.sync(); err != nil {
+		return err
+	}
+	if t.pos.Step%LogEvery == 0 {
+		p.Loss = t.pos.LineLoss.mean()
+		t.pos.LineLoss = lossSum{}
+		if err := t.metrics.add(t.line(p.Loss)); err != nil {
+			return err
+		}
+		s.since, s.sinceN = now, t.pos.Examples
+	}
+	if save {
+		return t.save(s.session)
+	}
+	return nil
+}
+
+// line is the line of metrics.jsonl for the position.
+func (t *trainer) line(loss float64) metricsLine {
+	p := &t.run.progress
+	return metricsLine{Stage: t.pos.Stage, Epoch: t.pos.Epoch + 1, Step: t.pos.Step, Loss: loss, LR: p.LR, ExamplesPerS: math.Round(p.PerSec*10) / 10}
+}
+
+// interrupted saves the state and returns ErrInterrupted.
+func (t *trainer) interrupted() error {
+	if err := t.sync(); err != nil {
+		return err
+	}
+	if err := t.save(t.run.session); err != nil {
+		return err
+	}
+	return ErrInterrupted
+}
+
+// endEpoch validates, writes the epoch's line and checkpoints, and moves the
+// position to the next epoch or stage. Until it has validated, the position
+// stays at the end of the epoch, so that it can be interrupted.
+func (t *trainer) endEpoch(ctx context.Context) error {
+	s := t.run
+	s.progress.Epoch, s.progress.Step, s.progress.Examples = t.pos.Epoch+1, t.pos.Step, t.pos.Examples
+	s.progress.LR = t.lastRate()
+	var v *Validation
+	if t.held != nil {
+		var err error
+		if v, err = s.scorer.validate(ctx, t.held, t.cfg.Batch); ctx.Err() != nil {
+			return t.interrupted()
+		} else if err != nil {
+			return t.badScore(err)
+		}
+	}
+	t.pos.LastLoss = t.pos.EpochLoss.mean()
+	s.progress.Loss = t.pos.LastLoss
+	line := t.line(t.pos.LastLoss)
+	line.End, line.Validate = true, v
+	if err := t.metrics.add(line); err != nil {
+		return err
+	}
+	if v != nil {
+		t.o.Reporter.Validated(&s.progress, v)
+	}
+	t.pos.EpochLoss, t.pos.LineLoss = lossSum{}, lossSum{}
+	t.pos.Epoch++
+	t.pos.Row = 0
+	s.since, s.sinceN = time.Now(), t.pos.Examples
+	if s.number == 1 {
+		return t.endNeglectEpoch()
+	}
+	return t.endLastStageEpoch(v)
+}
+
+// lastRate is the rate of the last step that was done.
+func (t *trainer) lastRate() float64 {
+	last := int64(t.pos.Row % t.cfg.Batch)
+	if last == 0 {
+		last = int64(min(t.cfg.Batch, t.pos.Row))
+	}
+	return t.schedule.Rate(t.cfg.LR, t.pos.Epoch, t.pos.Examples-last)
+}
+
+// endNeglectEpoch ends an epoch of stage 1.
+func (t *trainer) endNeglectEpoch() error {
+	c := &t.cfg
+	t.neglection.EndEpoch()
+	score := subclass.Score(c.NeglectScore)
+	if err := writeJSON(filepath.Join(t.o.Dir, neglectionFile), t.neglection.File(score, c.Neglected)); err != nil {
+		return err
+	}
+	if t.pos.Epoch == c.NeglectEpochs || t.limitReached() {
+		t.pos = position{Stage: 2, Neglected: t.neglection.Neglected(score, c.Neglected)}
+	}
+	return t.save(t.run.session)
+}
+
+// endLastStageEpoch ends an epoch of stage 3: it keeps the best weights, which
+// without validation are the last.
+func (t *trainer) endLastStageEpoch(v *Validation) error {
+	t.pos.Done = t.pos.Epoch == t.cfg.Epochs || t.limitReached()
+	if b := t.pos.Best; v == nil || b == nil || v.GAP > b.Validation.GAP {
+		t.pos.Best = &best{Epoch: t.pos.Epoch, Step: t.pos.Step, Validation: v}
+		t.pos.MetricsLines = t.metrics.lines
+		c := checkpoint{config: &t.cfg, position: &t.pos, session: t.run.session, trained: true}
+		if err := t.diverged(c.write(checkpointFile(t.o.Dir, Best))); err != nil {
+			return err
+		}
+	}
+	return t.save(t.run.session)
+}
+
+// badScore turns a score that is not a number into a *DivergedError.
+func (t *trainer) badScore(err error) error {
+	var bad *eval.ScoreError
+	if errors.As(err, &bad) {
+		return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, t.pos.Step, "a score is not a number", t.rate()}
+	}
+	return err
+}
