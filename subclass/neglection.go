@@ -261,7 +261,7 @@ func (d *Degree) UnmarshalJSON(b []byte) error {
 // File describes n for neglection.json, with the k most neglected classes as the
 // chosen ones.
 func (n *Neglection) File(s Score, k int) NeglectionFile {
-	f := NeglectionFile{Score: s, Neglected: n.Neglected(s, k), Ranking: n.Ranking(s)}
+	f := NeglectionFile{Score: s, Neglected: n.Neglected(s, k), Ranking: n.Ranking(s), Epochs: []NeglectionEpoch{}}
 	for i := range n.epochs {
 		e := NeglectionEpoch{Epoch: i + 1, Batches: n.epochs[i].Batches}
 		for _, t := range n.epochs[i].Theta(s) {
