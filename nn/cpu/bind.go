@@ -45,7 +45,7 @@ func (b *binder) ref(v *nn.Value) *ref {
 		if r.input < 0 {
 			panic("cpu: input " + v.Name + " is not a feature of the model")
 		}
-	case nn.Param, nn.Constant:
+	case nn.Param, nn.Constant, nn.Buffer:
 		r.data = b.s.tensors[v.Name]
 	default:
 		at := b.plan.Offset[v.ID]

@@ -48,6 +48,35 @@ func (l *lowering) node(n *nn.Node) bool {
 	case nn.Neglection:
 		l.neglection(n, o)
 	default:
+		return l.imageNode(n)
+	}
+	return true
+}
+
+// imageNode lowers the ops of image networks.
+func (l *lowering) imageNode(n *nn.Node) bool {
+	switch o := n.Op.(type) {
+	case nn.Conv2D:
+		l.conv2d(n, o)
+	case nn.Conv2DBackwardData:
+		l.conv2dBackwardData(n, o)
+	case nn.Conv2DBackwardWeight:
+		l.conv2dBackwardWeight(n, o)
+	case nn.BatchNorm:
+		l.batchNorm(n, o)
+	case nn.BatchNormBackward:
+		l.batchNormBackward(n)
+	case nn.BatchNormInference:
+		l.batchNormInference(n, o)
+	case nn.MaxPool2D:
+		l.maxPool2D(n)
+	case nn.MaxPool2DBackward:
+		l.maxPool2DBackward(n)
+	case nn.GlobalAvgPool:
+		l.globalAvgPool(n)
+	case nn.GlobalAvgPoolBackward:
+		l.globalAvgPoolBackward(n, o)
+	default:
 		return false
 	}
 	return true
@@ -167,11 +196,29 @@ func (l *lowering) columns(n *nn.Node, o nn.Columns) {
 // columnBlock is the number of columns of a task of a column sum.
 const columnBlock = 256
 
+// columnSum lowers the sum over all but the last dimension: over the rows of a
+// matrix by columns, over an image's many positions by blocks of them.
 func (l *lowering) columnSum(n *nn.Node) {
-	w := n.In[0].Width()
+	x, y := n.In[0], n.Out[0]
+	if len(x.Shape) > 2 {
+		l.emit(n.Op.Kind(), n.In, n.Out, func(b *binder) func() {
+			xs, ys := b.ref(x), b.ref(y)
+			k := newChannels(b, x)
+			total := make([]float64, k.c)
+			sums := k.reducer(1, total, func(acc []float32, lo, hi int) { kernel.ChanSum(acc, xs.get()[lo:hi]) })
+			return func() {
+				sums()
+				for i, v := range total {
+					ys.data[i] = float32(v)
+				}
+			}
+		})
+		return
+	}
+	w := x.Width()
 	tmp := l.temp(w)
-	l.emit(n.Op.Kind(), n.In, []*nn.Value{n.Out[0], tmp}, func(b *binder) func() {
-		xs, ys, zs := b.ref(n.In[0]), b.ref(n.Out[0]), b.ref(tmp)
+	l.emit(n.Op.Kind(), n.In, []*nn.Value{y, tmp}, func(b *binder) func() {
+		xs, ys, zs := b.ref(x), b.ref(y), b.ref(tmp)
 		task := func(t, _ int) {
 			lo, hi := t*columnBlock, min((t+1)*columnBlock, w)
 			kernel.ColSums(ys.get()[lo:hi], zs.get()[lo:hi], xs.get()[lo:], b.s.rows, w)

@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"sdnn/nn"
 	"sdnn/nn/cpu/kernel"
@@ -132,11 +133,11 @@ func (s *session) bind(c *compiled, arena []float32) {
 // training, the optimiser's state.
 func (s *session) makeTensors() {
 	g := s.model.Graph
-	for _, v := range append(g.Params(), g.Constants()...) {
+	for _, v := range slices.Concat(g.Params(), g.Buffers(), g.Constants()) {
 		data := s.alloc(v.Shape.Size())
 		v.Init.Fill(data, s.options.Seed, v.Name)
 		s.tensors[v.Name] = data
-		if v.Role == nn.Param {
+		if v.Role != nn.Constant {
 			s.state = append(s.state, nn.StateTensor{Name: v.Name, Shape: v.Shape, Trained: true})
 		}
 	}
