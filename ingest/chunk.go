@@ -7,28 +7,29 @@ import (
 	"sdnn/ingest/yt8m"
 )
 
-// chunkRows is the number of videos in a chunk: 1.2 MB, enough to make the
+// defaultChunkRows is the number of videos in a chunk: 1.2 MB, enough to make the
 // hand-over cheap, and few enough that all chunks of all workers stay small.
-const chunkRows = 256
+const defaultChunkRows = 256
 
 // A chunk is a group of parsed videos on its way from a worker to the writer.
 // Its memory is used again and again.
 type chunk struct {
 	rows   features.Rows
-	rgb    []float32 // chunkRows * yt8m.RGBWidth
-	audio  []float32 // chunkRows * yt8m.AudioWidth
+	rgb    []float32 // capacity * yt8m.RGBWidth
+	audio  []float32 // capacity * yt8m.AudioWidth
 	hashes []uint64  // of the ids
 	notes  []Warning // what happened while it was filled
 	bytes  int64     // of input, read for it
 	home   chan *chunk
 }
 
-// newChunk returns an empty chunk that goes back to home when it is used up.
-func newChunk(home chan *chunk) *chunk {
+// newChunk returns an empty chunk of so many rows that goes back to home when it
+// is used up.
+func newChunk(rows int, home chan *chunk) *chunk {
 	c := &chunk{
-		rgb:    make([]float32, chunkRows*yt8m.RGBWidth),
-		audio:  make([]float32, chunkRows*yt8m.AudioWidth),
-		hashes: make([]uint64, 0, chunkRows),
+		rgb:    make([]float32, rows*yt8m.RGBWidth),
+		audio:  make([]float32, rows*yt8m.AudioWidth),
+		hashes: make([]uint64, 0, rows),
 		home:   home,
 	}
 	c.rows.Float = make([][]float32, 2)
@@ -44,7 +45,7 @@ func (c *chunk) reset() {
 	c.hashes, c.notes, c.bytes = c.hashes[:0], nil, 0
 }
 
-func (c *chunk) full() bool { return len(c.hashes) == chunkRows }
+func (c *chunk) full() bool { return len(c.hashes) == cap(c.hashes) }
 
 // room points the features of rec at the next free row.
 func (c *chunk) room(rec *yt8m.Record) {

@@ -44,6 +44,8 @@ type Options struct {
 
 	Progress func(Progress) // called now and then, from one goroutine; may be nil
 	Warn     func(Warning)  // called in the order of the input, from one goroutine; may be nil
+
+	chunkRows int // rows of a chunk; 0 means defaultChunkRows
 }
 
 // Progress is how far an ingest has come.

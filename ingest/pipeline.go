@@ -26,11 +26,12 @@ type stream struct {
 // A pipeline parses files in parallel and gives their chunks to one consumer in
 // the order of the files.
 type pipeline struct {
-	files   []inputFile
-	classes int
-	skipBad bool
-	streams []stream
-	next    atomic.Int64 // file to be taken by the next free worker
+	files     []inputFile
+	classes   int
+	skipBad   bool
+	chunkRows int
+	streams   []stream
+	next      atomic.Int64 // file to be taken by the next free worker
 }
 
 // run calls consume with every chunk, from one goroutine, in order; file is the
@@ -89,7 +90,7 @@ func (p *pipeline) drain(ctx context.Context, i int, consume func(int, *chunk, b
 func (p *pipeline) work(ctx context.Context) {
 	free := make(chan *chunk, chunksPerWorker)
 	for range chunksPerWorker {
-		free <- newChunk(free)
+		free <- newChunk(p.chunkRows, free)
 	}
 	w := worker{pipeline: p, free: free, videos: newVideoReader(p.classes)}
 	for {

@@ -34,6 +34,9 @@ func YT8M(ctx context.Context, o Options) (Result, error) {
 	if o.Threads <= 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
+	if o.chunkRows == 0 {
+		o.chunkRows = defaultChunkRows
+	}
 	if o.Out == "" {
 		return Result{}, usagef("no folder given for the store")
 	}
@@ -129,7 +132,7 @@ func (in *ingestion) run(ctx context.Context) error {
 		progress.TotalBytes += f.size
 	}
 	in.res.Files, in.res.BytesIn = len(in.files), progress.TotalBytes
-	p := &pipeline{files: in.files, classes: in.classes, skipBad: in.SkipBad}
+	p := &pipeline{files: in.files, classes: in.classes, skipBad: in.SkipBad, chunkRows: in.chunkRows}
 	begun := -1 // last file of which a chunk came
 	err := p.run(ctx, in.Threads, func(file int, c *chunk, last bool) error {
 		if file != begun {
