@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// app is what the verbs share: the common flags, where results go and where logs go.
+type app struct {
+	threads   int
+	seed      uint64
+	json      bool
+	quiet     bool
+	logFormat string
+
+	started bool // a verb's run function was reached: errors are no longer cobra's
+	stdout  *output
+	console *console
+	log     *slog.Logger
+	stop    func() // ends the watch for signals
+	print   printer
+}
+
+func newApp(stdout, stderr io.Writer) *app {
+	a := &app{stdout: &output{w: stdout}, console: newConsole(stderr), stop: func() {}}
+	a.setLogs(slog.LevelInfo, false)
+	return a
+}
+
+func (a *app) setLogs(level slog.Level, asJSON bool) {
+	if asJSON {
+		a.log = slog.New(slog.NewJSONHandler(a.console, &slog.HandlerOptions{Level: level}))
+		a.console.bars = false
+		return
+	}
+	a.log = slog.New(newTextHandler(a.console, level))
+}
+
+// wantsJSONLogs reports whether --log-format json is among args: it counts for errors in the arguments too.
+func wantsJSONLogs(args []string) bool {
+	for i, arg := range args {
+		if arg == "--log-format=json" || arg == "--log-format" && i+1 < len(args) && args[i+1] == "json" {
+			return true
+		}
+	}
+	return false
+}
+
+// start checks the common flags, sets up what they choose, and watches for signals from then on.
+func (a *app) start(cmd *cobra.Command) error {
+	if a.logFormat != "text" && a.logFormat != "json" {
+		return fmt.Errorf("--log-format %q: text or json is expected", a.logFormat)
+	}
+	if a.threads < 0 {
+		return fmt.Errorf("--threads %d: it cannot be negative; 0 means all", a.threads)
+	}
+	level := slog.LevelInfo
+	if a.quiet {
+		level = slog.LevelWarn
+		a.console.bars = false
+	}
+	a.setLogs(level, a.logFormat == "json")
+	a.print = textPrinter{a.stdout}
+	if a.json {
+		a.print = jsonPrinter{json.NewEncoder(a.stdout)}
+	}
+	ctx, stop := a.watchSignals(cmd.Context())
+	a.stop = stop
+	cmd.SetContext(ctx)
+	return nil
+}
+
+// result is what a verb prints. Its exported fields are the JSON form.
+type result interface {
+	// text writes the form for people, lines that end in '\n'.
+	text(w io.Writer)
+}
+
+// printer writes results to stdout. A failed write is remembered by the output and ends the program with exitFailed when the
+// verb is done: nobody who closes a pipe early loses a training by it.
+type printer interface {
+	// result prints the verb's result, or one of several.
+	result(r result)
+	// event prints something on the way that only programs want to read.
+	event(e any)
+}
+
+type textPrinter struct{ w io.Writer }
+
+func (p textPrinter) result(r result) { r.text(p.w) }
+func (p textPrinter) event(any)       {}
+
+type jsonPrinter struct{ enc *json.Encoder }
+
+func (p jsonPrinter) result(r result) { p.event(r) }
+func (p jsonPrinter) event(e any) {
+	if err := p.enc.Encode(e); err != nil {
+		panic("sdnn: " + err.Error()) // a NaN: results have null in its place
+	}
+}
+
+// output is stdout. It keeps the first error for the end of the program and drops what comes after it, so writing to it never
+// fails.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	if o.err == nil {
+		if _, err := o.w.Write(p); err != nil {
+			o.err = fmt.Errorf("standard output: %w", err)
+		}
+	}
+	return len(p), nil
+}
+
+// ignoreBrokenPipes makes writing to a closed pipe an error, where it would end the process.
+func ignoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }
+
+// watchSignals returns a context that the first SIGINT or SIGTERM cancels, with errInterrupted as its cause. The second ends the
+// process at once.
+func (a *app) watchSignals(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-done:
+				return
+			case <-signals:
+			}
+			if n > 1 {
+				os.Exit(exitInterrupted)
+			}
+			cancel(errInterrupted)
+			a.log.Info("interrupted: stopping in good order; interrupt again to stop at once")
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(nil)
+	}
+}
+
+// unlessInterrupted calls f, which only reads, and returns early when ctx is cancelled.
+func unlessInterrupted(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

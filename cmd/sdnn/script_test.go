@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden output in testdata/script")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"sdnn": func() {
+			setFault(os.Getenv("SDNN_TEST_FAULT"))
+			main()
+		},
+	})
+}
+
+// setFault makes the program send itself a signal in the middle of its work: fault is "SIGNAL WHAT DONE", e.g. "kill stage 3 96":
+// the first time that the progress of "stage 3" reaches 96. Nothing depends on timing then.
+func setFault(fault string) {
+	if fault == "" {
+		return
+	}
+	name, where, _ := strings.Cut(fault, " ")
+	i := strings.LastIndexByte(where, ' ')
+	at, err := strconv.ParseInt(where[i+1:], 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	sig := map[string]os.Signal{"kill": os.Kill, "interrupt": os.Interrupt}[name]
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		panic(err)
+	}
+	sent := false
+	progressHook = func(what string, done int64) {
+		if what != where[:i] || done < at || sent {
+			return
+		}
+		sent = true
+		if err := self.Signal(sig); err != nil {
+			panic(err)
+		}
+		if sig == os.Kill {
+			select {} // it arrives while this waits
+		}
+	}
+}
+
+func TestScripts(t *testing.T) {
+	raw, err := filepath.Abs(filepath.Join("testdata", "raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:           filepath.Join("testdata", "script"),
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("RAW", raw)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"status": cmdStatus,
+			"keys":   cmdKeys,
+			"flip":   cmdFlip,
+		},
+	})
+}
+
+// cmdStatus is "status N COMMAND ARG...": the command's exit status must be N. Its output can be looked at afterwards.
+func cmdStatus(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = failed.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+	if out := ts.ReadFile("stderr"); strings.Contains(out, "panic:") || strings.Contains(out, "goroutine ") {
+		ts.Fatalf("a panic was printed")
+	}
+}
+
+// cmdKeys is "keys KEY[=VALUE]...": every line of the last command's stdout must be a JSON object, and the last line's must have the
+// keys, with the values (JSON; strings also without quotes). A dot goes into an object: splits.train.rows.
+func cmdKeys(ts *testscript.TestScript, neg bool, args []string) {
+	var object map[string]any
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		object = nil
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			ts.Fatalf("%v: %s", err, line)
+		}
+	}
+	for _, arg := range args {
+		path, want, compare := strings.Cut(arg, "=")
+		var at any = object
+		found := true
+		for key := range strings.SplitSeq(path, ".") {
+			m, ok := at.(map[string]any)
+			if at, found = m[key]; !ok || !found {
+				found = false
+				break
+			}
+		}
+		if found == neg {
+			ts.Fatalf("key %s: found %v", path, found)
+		}
+		if !found || !compare {
+			continue
+		}
+		got, err := json.Marshal(at)
+		ts.Check(err)
+		if string(got) != want && string(got) != strconv.Quote(want) {
+			ts.Fatalf("%s is %s, want %s", path, got, want)
+		}
+	}
+}
+
+// cmdFlip is "flip FILE OFFSET": it flips a bit of a byte; a negative offset counts from the end.
+func cmdFlip(ts *testscript.TestScript, _ bool, args []string) {
+	file := ts.MkAbs(args[0])
+	data, err := os.ReadFile(file)
+	ts.Check(err)
+	at, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if at < 0 {
+		at += len(data)
+	}
+	data[at] ^= 1
+	ts.Check(os.WriteFile(file, data, 0o666))
+}
