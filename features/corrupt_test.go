@@ -107,11 +107,13 @@ func TestTruncatedMissingAndForeignFiles(t *testing.T) {
 	base := files(t, dir)
 	shard := info.Shards[1].File
 	for name, change := range map[string]func(all map[string]string){
-		"missing shard":      func(all map[string]string) { delete(all, shard) },
-		"empty shard":        func(all map[string]string) { all[shard] = "" },
-		"truncated shard":    func(all map[string]string) { all[shard] = all[shard][:len(all[shard])-1] },
-		"longer shard":       func(all map[string]string) { all[shard] += "\x00" },
-		"swapped shards":     func(all map[string]string) { all[shard], all[info.Shards[0].File] = all[info.Shards[0].File], all[shard] },
+		"missing shard":   func(all map[string]string) { delete(all, shard) },
+		"empty shard":     func(all map[string]string) { all[shard] = "" },
+		"truncated shard": func(all map[string]string) { all[shard] = all[shard][:len(all[shard])-1] },
+		"longer shard":    func(all map[string]string) { all[shard] += "\x00" },
+		"swapped shards": func(all map[string]string) {
+			all[shard], all[info.Shards[0].File] = all[info.Shards[0].File], all[shard]
+		},
 		"empty manifest":     func(all map[string]string) { all[manifestName] = "" },
 		"truncated manifest": func(all map[string]string) { all[manifestName] = all[manifestName][:500] },
 		"no JSON":            func(all map[string]string) { all[manifestName] = "hello, world; this is a manifest of nothing" },

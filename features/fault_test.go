@@ -97,7 +97,7 @@ func TestKillAtEveryStep(t *testing.T) {
 	mustWrite(t, dir, "train", 1, 60, small)
 	mustWrite(t, dir, "validate", 2, 15, small)
 	base := files(t, dir)
-	for _, n := range []int{60, 25, 90} { // as many shards as before, fewer, more
+	for _, n := range []int{60, 25} { // as many shards as before, fewer
 		old, renewed := 0, 0
 		for at := 0; ; at++ {
 			restore(t, dir, base)
@@ -322,7 +322,7 @@ func TestBadRowsAreRefused(t *testing.T) {
 
 const childDir = "FEATURES_TEST_STORE"
 
-// A child that overwrites the split over and over is killed at 30 moments; the store must be one of the versions it wrote.
+// A child that overwrites the split over and over is killed at 15 moments; the store must be one of the versions it wrote.
 func TestKill9(t *testing.T) {
 	if dir := os.Getenv(childDir); dir != "" {
 		o := small
@@ -336,7 +336,7 @@ func TestKill9(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	for i := range 30 {
+	for i := range 15 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKill9$")
 		cmd.Env = append(os.Environ(), childDir+"="+dir)
 		out, err := cmd.StdoutPipe()
@@ -349,7 +349,7 @@ func TestKill9(t *testing.T) {
 		if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 			t.Errorf("child %d: %s", i, line)
 		}
-		time.Sleep(time.Duration(i*700) * time.Microsecond) // anywhere in a write: what is asserted holds at any moment
+		time.Sleep(time.Duration(i*1400) * time.Microsecond) // anywhere in a write: what is asserted holds at any moment
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if err1, err2 := readStore(dir, "train", 1, 61), readStore(dir, "train", 2, 62); err1 != nil && err2 != nil {

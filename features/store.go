@@ -142,31 +142,36 @@ type Split struct {
 }
 
 func openSplit(dir, name string, m *Manifest) (*Split, error) {
-	p := &Split{name: name, manifest: m}
-	info := m.Splits[name]
-	row := 0
-	for i := range info.Shards {
-		sh, err := openShard(dir, &info.Shards[i], m)
+	var shards []*shard
+	for i := range m.Splits[name].Shards {
+		sh, err := openShard(dir, &m.Splits[name].Shards[i], m)
 		if err != nil {
-			_ = p.close()
+			for _, sh := range shards {
+				err = errors.Join(err, sh.close())
+			}
 			return nil, err
 		}
-		p.shards = append(p.shards, sh)
-		for b := 1; b < len(sh.info.Blocks)-1; b++ {
-			p.starts = append(p.starts, row)
-			row += int(sh.info.Blocks[b].Rows)
+		shards = append(shards, sh)
+	}
+	return newSplit(name, m, shards), nil
+}
+
+func newSplit(name string, m *Manifest, shards []*shard) *Split {
+	p := &Split{name: name, manifest: m, shards: shards, starts: []int{0}}
+	for _, sh := range shards {
+		for _, b := range sh.info.Blocks[1 : len(sh.info.Blocks)-1] {
+			p.starts = append(p.starts, p.Rows()+int(b.Rows))
 		}
 	}
-	p.starts = append(p.starts, row)
 	p.chunks = make([]chunk, len(p.starts)-1)
 	c := 0
-	for _, sh := range p.shards {
-		for b := 1; b < len(sh.info.Blocks)-1; b++ {
-			p.chunks[c].shard, p.chunks[c].batch = sh, b-1
+	for _, sh := range shards {
+		for b := range len(sh.info.Blocks) - 2 {
+			p.chunks[c].shard, p.chunks[c].batch = sh, b
 			c++
 		}
 	}
-	return p, nil
+	return p
 }
 
 func (p *Split) close() error {
@@ -187,7 +192,7 @@ func (p *Split) Name() string { return p.name }
 func (p *Split) Manifest() *Manifest { return p.manifest }
 
 // Rows returns the number of rows.
-func (p *Split) Rows() int { return p.starts[len(p.chunks)] }
+func (p *Split) Rows() int { return p.starts[len(p.starts)-1] }
 
 // Chunks returns the number of rows of each record batch, in order.
 func (p *Split) Chunks() []int {
