@@ -200,6 +200,7 @@ func (c *Config) checks() []check {
 		{"limit", c.Limit >= 0, "is negative (0 is no limit)"},
 		{"max-steps", c.MaxSteps >= 0, "is negative (0 is no limit)"},
 		{"validate-fraction", c.ValidateFraction >= 0 && c.ValidateFraction < 1, "is not in [0, 1)"},
+		{"validate-split", c.ValidateSplit != trainSplit, "is what is trained on; choose another split"},
 		{"augment", c.Augment == "", "is for images; features know --noise and --dropout"},
 	}
 	if !c.Subclass {

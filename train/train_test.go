@@ -214,9 +214,11 @@ var resumeCases = []struct {
 // TestResume interrupts runs every few steps, in every stage, resumes them and
 // compares all files with those of a run left alone.
 func TestResume(t *testing.T) {
-	store, engine := testStore(t, 400), testEngine(t)
+	t.Parallel()
 	for _, c := range resumeCases {
 		t.Run(c.net, func(t *testing.T) {
+			t.Parallel()
+			store, engine := testStore(t, 400), testEngine(t)
 			cfg := testConfig(t, store, c.net, c.set...)
 			o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
 			whole := mustRun(t, cfg, o)
@@ -265,6 +267,7 @@ type killer struct {
 	silent
 	t      *testing.T
 	dir    string
+	every  int // steps
 	n      int
 	copies []string
 }
@@ -282,7 +285,7 @@ func (k *killer) snapshot() {
 }
 
 func (k *killer) Progress(*Progress) {
-	if k.n++; k.n%9 == 0 {
+	if k.n++; k.n%k.every == 0 {
 		k.snapshot()
 	}
 }
@@ -290,31 +293,39 @@ func (k *killer) Stage(int, string, int64, int64)  { k.snapshot() }
 func (k *killer) Validated(*Progress, *Validation) { k.snapshot() }
 
 // TestKill resumes what kills would have left, with checkpoints at the ends of
-// epochs only and after every step.
+// epochs only.
 func TestKill(t *testing.T) {
+	t.Parallel()
+	for _, c := range resumeCases {
+		t.Run(c.net, func(t *testing.T) { testKill(t, c.net, c.set, 0) })
+	}
+}
+
+// TestKillWithManyCheckpoints does the same with a checkpoint after every step.
+func TestKillWithManyCheckpoints(t *testing.T) {
+	testKill(t, resumeCases[1].net, resumeCases[1].set, time.Nanosecond)
+}
+
+func testKill(t *testing.T, net string, set []string, checkpoints time.Duration) {
+	t.Parallel()
 	store, engine := testStore(t, 400), testEngine(t)
-	for _, every := range []time.Duration{0, time.Nanosecond} {
-		for _, c := range resumeCases {
-			t.Run(fmt.Sprint(c.net, every), func(t *testing.T) {
-				cfg := testConfig(t, store, c.net, c.set...)
-				k := &killer{t: t, dir: t.TempDir()}
-				o := Options{Dir: k.dir, Store: store, Engine: engine, Reporter: k, CheckpointEvery: every}
-				mustRun(t, cfg, o)
-				want := files(t, o.Dir)
-				for _, dir := range k.copies {
-					o.Dir, o.Resume, o.Reporter = dir, true, nil
-					mustRun(t, cfg, o)
-					got := files(t, dir)
-					delete(got, "last.safetensors.part")
-					sameFiles(t, want, got)
-				}
-			})
-		}
+	cfg := testConfig(t, store, net, set...)
+	k := &killer{t: t, dir: t.TempDir(), every: 15}
+	o := Options{Dir: k.dir, Store: store, Engine: engine, Reporter: k, CheckpointEvery: checkpoints}
+	mustRun(t, cfg, o)
+	want := files(t, o.Dir)
+	for _, dir := range k.copies {
+		o.Dir, o.Resume, o.Reporter, o.CheckpointEvery = dir, true, nil, 0
+		mustRun(t, cfg, o)
+		got := files(t, dir)
+		delete(got, "last.safetensors.part")
+		sameFiles(t, want, got)
 	}
 }
 
 // TestThreads: the number of threads changes no bit.
 func TestThreads(t *testing.T) {
+	t.Parallel()
 	store := testStore(t, 400)
 	cfg := testConfig(t, store, "mlp", "subclass=true")
 	var want map[string]string
@@ -336,6 +347,7 @@ func TestThreads(t *testing.T) {
 // TestPlainIsStageThree: a plain run ends in the weights of a run with
 // subclasses that splits nothing, so that the two can be compared.
 func TestPlainIsStageThree(t *testing.T) {
+	t.Parallel()
 	store, engine := testStore(t, 400), testEngine(t)
 	weights := func(set ...string) map[string][]float32 {
 		o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
@@ -375,9 +387,11 @@ func readWeights(t *testing.T, path string) map[string][]float32 {
 // TestLearns: training helps, and scores of the best checkpoint give its
 // validation again.
 func TestLearns(t *testing.T) {
-	store, engine := testStore(t, 1200), testEngine(t)
+	t.Parallel()
 	for _, net := range Nets() {
 		t.Run(net, func(t *testing.T) {
+			t.Parallel()
+			store, engine := testStore(t, 1200), testEngine(t)
 			o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
 			r := mustRun(t, testConfig(t, store, net, "epochs=8", "lr=0.03", "subclass=true", "validate-split=validate"), o)
 			if r.Best.GAP < 0.6 {

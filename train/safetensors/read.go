@@ -11,16 +11,15 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strconv"
 )
 
 // File is a file being read, from its beginning to its end: the header was
 // parsed and checked, the tensors come by Next.
 type File struct {
-	Metadata map[string]string // without the checksum
+	Metadata map[string]string // without the checksums
 	Tensors  []Tensor          // in the order of their data
-	// Checked says that the file carries a checksum: the last Next, or Verify,
-	// checks it.
+	// Checked says that the file carries checksums: the header's was found right,
+	// the data's is checked by the last Next, or Verify.
 	Checked bool
 
 	r    *bufio.Reader
@@ -48,33 +47,37 @@ func NewFile(r io.Reader, size int64) (*File, error) {
 		return nil, &FormatError{0, fmt.Sprintf("the header's length is %d; the file has %d bytes more, and at most %d are allowed", n, size-8, MaxHeader)}
 	}
 	header := make([]byte, n)
-	// The checksum counts its own digits as zeros, so the CRC comes after.
 	if _, err := io.ReadFull(f.r, header); err != nil {
 		return nil, truncated(8, err)
 	}
 	f.at += int64(n)
-	f.takeChecksum(header)
-	f.crc = crc32.Update(f.crc, castagnoli, header)
+	want := f.takeChecksums(header)
+	if got := crc32.Update(f.crc, castagnoli, header); f.Checked && got != want {
+		return nil, &FormatError{checksumAt, fmt.Sprintf("the header's checksum is %08x, its content has %08x: the file is damaged", want, got)}
+	}
+	f.crc = 0
 	if err := f.parse(header); err != nil {
 		return nil, err
 	}
 	return f, f.checkLayout()
 }
 
-// takeChecksum takes the checksum from where Write puts it, leaving zeros. Only
-// the digits that Write would put there count, so that no byte is unchecked.
-func (f *File) takeChecksum(header []byte) {
+// takeChecksums takes the checksums from where Write puts them, leaving zeros,
+// and returns the header's. Only the digits that Write would put there count, so
+// that no byte is unchecked.
+func (f *File) takeChecksums(header []byte) (headerCRC uint32) {
 	rest, ok := bytes.CutPrefix(header, []byte(headerStart))
-	if !ok || len(rest) < checksumDigits {
-		return
+	if !ok || len(rest) < len(noChecksum) {
+		return 0
 	}
-	digits := string(rest[:checksumDigits])
-	crc, err := strconv.ParseUint(digits, 16, 32)
-	if err != nil || digits != fmt.Sprintf("%08x", crc) {
-		return
+	digits := string(rest[:len(noChecksum)])
+	var dataCRC uint32
+	if _, err := fmt.Sscanf(digits, checksumFormat, &headerCRC, &dataCRC); err != nil || digits != fmt.Sprintf(checksumFormat, headerCRC, dataCRC) {
+		return 0
 	}
-	f.Checked, f.want = true, uint32(crc)
-	copy(rest, "00000000")
+	f.Checked, f.want = true, dataCRC
+	copy(rest, noChecksum)
+	return headerCRC
 }
 
 // fill reads exactly len(b) bytes and counts them in the checksum.
@@ -179,7 +182,7 @@ func (f *File) checkLayout() error {
 func (f *File) Next(read func(t *Tensor, d *Decoder) error) error {
 	if f.next == len(f.Tensors) {
 		if f.Checked && f.crc != f.want {
-			return &FormatError{checksumAt, fmt.Sprintf("checksum is %08x, the content has %08x: the file is damaged", f.want, f.crc)}
+			return &FormatError{checksumAt, fmt.Sprintf("the data's checksum is %08x, the content has %08x: the file is damaged", f.want, f.crc)}
 		}
 		return io.EOF
 	}

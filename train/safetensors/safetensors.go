@@ -7,8 +7,8 @@
 //	8                ├────────────────────────────────────────────┤
 //	                 │ JSON, N bytes, padded with spaces so that  │
 //	                 │ 8+N is a multiple of 8:                    │
-//	                 │ {"__metadata__":{"sdnn.crc32c":"01234567", │
-//	                 │   ...},                                    │
+//	                 │ {"__metadata__":{                          │
+//	                 │   "sdnn.crc32c":"01234567-89abcdef",...},  │
 //	                 │  "weight":{"dtype":"F32","shape":[2,3],    │
 //	                 │   "data_offsets":[0,24]},...}              │
 //	8+N              ├────────────────────────────────────────────┤
@@ -16,10 +16,11 @@
 //	                 │ offsets count from here and tile it        │
 //	end of file      └────────────────────────────────────────────┘
 //
-// The format has no checksum. Files written here carry one as the first entry
-// of the metadata, where any other reader ignores it: the CRC-32C of the whole
-// file with the checksum's own eight digits taken as zeros. Tensors are in the
-// order of the writer, which aligns them if the widest types come first.
+// The format has no checksum. Files written here carry two as the first entry
+// of the metadata, where any other reader ignores them: the CRC-32C of all before
+// the data with the checksums' own digits taken as zeros, and that of the data.
+// So the header is known to be whole before anything in it is believed. Tensors
+// are in the order of the writer, which aligns them if the widest types come first.
 package safetensors
 
 import (
@@ -57,13 +58,14 @@ func (d DType) Size() int64 { return sizes[d] }
 // reference implementation).
 const MaxHeader = 100_000_000
 
-// ChecksumKey is the key of the checksum in the metadata.
+// ChecksumKey is the key of the checksums in the metadata.
 const ChecksumKey = "sdnn.crc32c"
 
 const (
 	headerStart    = `{"__metadata__":{"` + ChecksumKey + `":"`
-	checksumDigits = 8
-	checksumAt     = 8 + int64(len(headerStart)) // offset of the digits in the file
+	checksumAt     = 8 + int64(len(headerStart)) // offset of the checksums in the file
+	noChecksum     = "00000000-00000000"
+	checksumFormat = "%08x-%08x"
 	alignment      = 8
 )
 

@@ -30,6 +30,8 @@ func Write(w io.WriteSeeker, metadata map[string]string, tensors []Tensor, data 
 	if err := e.write(header); err != nil {
 		return err
 	}
+	headerCRC := e.crc
+	e.crc = 0
 	for i := range tensors {
 		e.left = tensors[i].Elements()
 		e.dtype = tensors[i].DType
@@ -43,14 +45,14 @@ func Write(w io.WriteSeeker, metadata map[string]string, tensors []Tensor, data 
 	if err := e.flush(); err != nil {
 		return err
 	}
-	return putChecksum(w, e.crc)
+	return putChecksums(w, headerCRC, e.crc)
 }
 
-func putChecksum(w io.WriteSeeker, crc uint32) error {
+func putChecksums(w io.WriteSeeker, header, data uint32) error {
 	if _, err := w.Seek(checksumAt, io.SeekStart); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "%08x", crc); err != nil {
+	if _, err := fmt.Fprintf(w, checksumFormat, header, data); err != nil {
 		return err
 	}
 	_, err := w.Seek(0, io.SeekEnd)
@@ -58,10 +60,10 @@ func putChecksum(w io.WriteSeeker, crc uint32) error {
 }
 
 func encodeHeader(metadata map[string]string, tensors []Tensor) ([]byte, error) {
-	h := append([]byte(headerStart), "00000000\""...)
+	h := append([]byte(headerStart), noChecksum+`"`...)
 	for _, k := range slices.Sorted(maps.Keys(metadata)) {
 		if k == ChecksumKey {
-			panic("safetensors: the checksum is the writer's")
+			panic("safetensors: the checksums are the writer's")
 		}
 		h = appendJSON(append(h, ','), k)
 		h = appendJSON(append(h, ':'), metadata[k])

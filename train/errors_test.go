@@ -1,0 +1,226 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sdnn/features"
+	"sdnn/train/internal/durable"
+)
+
+// runFails runs and returns the error, which must be of type E and say want.
+func runFails[E error](t *testing.T, cfg Config, o Options, want string) {
+	t.Helper()
+	_, err := Run(context.Background(), cfg, o)
+	var e E
+	if !errors.As(err, &e) || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %T %v; want a %T that says %q", err, err, e, want)
+	}
+}
+
+func TestFolderErrors(t *testing.T) {
+	t.Parallel()
+	store, engine := testStore(t, 200), testEngine(t)
+	cfg := testConfig(t, store, "logistic", "epochs=1")
+	o := Options{Dir: filepath.Join(t.TempDir(), "a", "run"), Store: store, Engine: engine}
+
+	resume := o
+	resume.Resume = true
+	runFails[*NoRunError](t, cfg, resume, "no run here")
+	first := mustRun(t, cfg, o)
+	runFails[*ExistsError](t, cfg, o, "--overwrite")
+
+	// A finished run reports its result, and nothing changes.
+	before := files(t, o.Dir)
+	again := mustRun(t, cfg, resume)
+	if !again.Resumed || again.Steps != first.Steps || *again.Best != *first.Best {
+		t.Errorf("resumed result %+v, first %+v", again, first)
+	}
+	sameFiles(t, before, files(t, o.Dir))
+
+	other := cfg
+	other.LR, other.Batch = 0.5, 7
+	runFails[*ConflictError](t, other, resume, "--batch 7 (the run has 32), --lr 0.5 (the run has 0.01)")
+
+	unlock, err := durable.Lock(filepath.Join(o.Dir, lockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runFails[*BusyError](t, cfg, resume, "another process")
+	unlock()
+
+	// Files of others survive --overwrite.
+	mine := filepath.Join(o.Dir, "predictions.csv")
+	if err := os.WriteFile(mine, []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	overwrite := o
+	overwrite.Overwrite = true
+	bad := cfg
+	bad.Net = "none"
+	runFails[*UsageError](t, bad, overwrite, "--net")
+	delete(before, lockFile)
+	for name, text := range before {
+		if got, err := os.ReadFile(filepath.Join(o.Dir, name)); err != nil || name != metricsName && string(got) != text {
+			t.Errorf("a wrong flag with --overwrite changed %s", name)
+		}
+	}
+	other.Epochs = 2
+	if r := mustRun(t, other, overwrite); r.Epochs != 2 {
+		t.Errorf("overwritten run has %d epochs", r.Epochs)
+	}
+	if _, err := os.Stat(mine); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDataErrors(t *testing.T) {
+	t.Parallel()
+	engine := testEngine(t)
+	store, changed := testStore(t, 200), testStore(t, 201)
+	cfg := testConfig(t, store, "logistic", "epochs=1", "limit=150")
+	o := Options{Dir: t.TempDir(), Store: store, Engine: engine, Resume: false}
+	mustRun(t, cfg, o)
+	o.Resume, o.Store = true, changed
+	runFails[*DataChangedError](t, cfg, o, `"train"`)
+
+	o = Options{Dir: t.TempDir(), Store: store, Engine: engine}
+	wide := cfg
+	wide.Columns = []Column{{"mean_rgb", 1024}}
+	runFails[*MismatchError](t, wide, o, "float32 of width 10")
+	more := cfg
+	more.Classes = 13
+	runFails[*MismatchError](t, more, o, "13")
+	missing := cfg
+	missing.ValidateSplit = "test"
+	runFails[*features.SplitError](t, missing, o, `"test"`)
+	none := cfg
+	none.Limit, none.ValidateFraction = 1, 0.999999
+	runFails[*UsageError](t, none, o, "left to train on")
+	if left, _ := os.ReadDir(o.Dir); len(left) > 1 || len(left) == 1 && left[0].Name() != lockFile {
+		t.Errorf("runs that did not begin left %v", left)
+	}
+}
+
+// TestDiverged: a run that leaves the finite numbers says so and keeps its last
+// checkpoint.
+func TestDiverged(t *testing.T) {
+	t.Parallel()
+	store, engine := testStore(t, 200), testEngine(t)
+	cfg := testConfig(t, store, "mlp", "optimizer=sgd", "lr=1e6", "epochs=50", "schedule=constant")
+	cfg.LR = 1e30
+	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
+	_, err := Run(context.Background(), cfg, o)
+	var usage *UsageError
+	if !errors.As(err, &usage) {
+		t.Errorf("learning rate 1e30: %v", err)
+	}
+	cfg.LR = 1e6
+	cfg.WeightDecay = 0.99
+	runFails[*DivergedError](t, cfg, o, "smaller --lr")
+	if _, err := os.Stat(checkpointFile(o.Dir, Last)); err == nil {
+		if _, err := OpenRun(o.Dir, Last); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestDamage flips bytes of a finished run's checkpoints, and cuts them short.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	store, engine := testStore(t, 120), testEngine(t)
+	cfg := testConfig(t, store, "logistic", "epochs=1", "subclass=true", "neglect-epochs=1")
+	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
+	mustRun(t, cfg, o)
+	val, err := store.Split("validate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	score := func() error {
+		run, err := OpenRun(o.Dir, Best)
+		if err == nil {
+			err = run.Score(context.Background(), engine, features.All(val).Head(3), 3, func(*ScoredBatch) error { return nil })
+		}
+		return err
+	}
+	resume := func() error {
+		r := o
+		r.Resume = true
+		_, err := Run(context.Background(), cfg, r)
+		return err
+	}
+	for checkpoint, use := range map[string]func() error{Best: score, Last: resume} {
+		path := checkpointFile(o.Dir, checkpoint)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(what string, at int, bad []byte) {
+			t.Helper()
+			if err := os.WriteFile(path, bad, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			var c *CorruptError
+			if err := use(); !errors.As(err, &c) || c.File != path {
+				t.Errorf("%s %s at %d: error %v", checkpoint, what, at, err)
+			}
+		}
+		for at := 0; at < len(good); at += 1 + at/37 {
+			bad := append([]byte(nil), good...)
+			bad[at] ^= 1 << (at % 8)
+			check("flipped", at, bad)
+			check("cut", at, good[:at])
+		}
+		check("longer", len(good), append(append([]byte(nil), good...), 0))
+		if err := os.WriteFile(path, good, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := use(); err != nil {
+			t.Errorf("%s restored: %v", checkpoint, err)
+		}
+	}
+}
+
+// TestDamagedSides damages the other files that a resumed run reads.
+func TestDamagedSides(t *testing.T) {
+	t.Parallel()
+	store, engine := testStore(t, 200), testEngine(t)
+	cfg := testConfig(t, store, "logistic", "subclass=true")
+	ctx, cancel := context.WithCancel(context.Background())
+	o := Options{Dir: t.TempDir(), Store: store, Engine: engine, Reporter: &stopper{after: 20, cancel: cancel}}
+	if _, err := Run(ctx, cfg, o); !errors.Is(err, ErrInterrupted) {
+		t.Fatal(err)
+	}
+	o.Resume, o.Reporter = true, nil
+	for _, c := range []struct{ file, old, new, want string }{
+		{configFile, `"lr": 0.01`, `"lr": 0.02`, "--lr 0.01 (the run has 0.02)"},
+		{configFile, `"sdnn_version": "test"`, `"sdnn_version": "tess"`, "does not agree"},
+		{configFile, `"format": 1`, `"format": 2`, "format 2"},
+		{partitionFile, "", "", partitionFile},
+		{metricsName, "", "", "lines"},
+	} {
+		path := filepath.Join(o.Dir, c.file)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := strings.Replace(string(good), c.old, c.new, 1)
+		if c.old == "" {
+			bad = string(good[:len(good)/2])
+		}
+		if err := os.WriteFile(path, []byte(bad), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(context.Background(), cfg, o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, %q for %q: error %v does not say %q", c.file, c.new, c.old, err, c.want)
+		}
+		if err := os.WriteFile(path, good, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustRun(t, cfg, o)
+}
