@@ -23,7 +23,7 @@ var avx512Gemm = gemmISA{
 
 // The assembly takes the address of a microCall's first field and counts on
 // its layout.
-var _ = [1]struct{}{}[unsafe.Offsetof(microCall{}.k)+unsafe.Sizeof(microCall{})-11*8]
+var _ = [1]struct{}{}[unsafe.Sizeof(microCall{})-14*8]
 
 // The micro-kernels by layout of the panel of A (rows, columns) and its rows.
 var (

@@ -46,6 +46,12 @@ type microCall struct {
 	accumulate int      // 1: add to C, 0: overwrite it
 	bias       *float32 // of the first column, or nil
 	relu       int      // 1: set negative values to 0
+
+	// What is packed next, for the kernel to fetch while it computes: rows of
+	// aheadLines cache lines, from one's end to the next's begin aheadJump bytes.
+	ahead      uintptr
+	aheadLines int
+	aheadJump  int
 }
 
 // tile computes one tile of C: for each block of products it packs the columns
@@ -102,6 +108,7 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, i0, i1, j0, j1 
 			j.packA(aBuf, i, rows, count, k0, call.k)
 		}
 		for g := range count {
+			j.lookAhead(call, i, rows, count-g, g*call.k/count, k0)
 			call.a = &aBuf[g*isa.aStep*gemmKC]
 			call.c = &j.c[i*j.ldc+j0]
 			isa.micro(rows, j.a.Trans, call)
@@ -112,6 +119,20 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, i0, i1, j0, j1 
 		}
 		p += count
 	}
+}
+
+// lookAhead tells the micro-kernel to fetch the memory of the panels of A after
+// the next count ones, from product k on. An address past A's end does no harm.
+func (j *gemmJob) lookAhead(call *microCall, i, rows, count, k, k0 int) {
+	const line = 64
+	start, stride, width := (i+rows*count)*j.a.Stride+k0, j.a.Stride, call.k
+	if j.a.Trans {
+		start, width = (k0+k)*j.a.Stride+i+rows*count, rows*j.isa.group
+	}
+	address := uintptr(unsafe.Pointer(unsafe.SliceData(j.a.Data))) + uintptr(4*start)
+	call.ahead = address &^ (line - 1)
+	call.aheadLines = ceilDiv(int(address%line)+4*width, line)
+	call.aheadJump = 4*stride - call.aheadLines*line
 }
 
 // packA packs count panels of A, each of the given rows, the first at row i,

@@ -22,13 +22,14 @@ type isa struct {
 	lanes int           // float32 values in a vector
 	rows  int           // of the tallest micro-tile
 	aStep int           // values between two k of a panel of A packed by columns
+	chunk int           // products between two prefetches
 	regs  []VecPhysical // vector registers
 }
 
 var (
-	avx2 = isa{"AVX2", 8, 6, 8, []VecPhysical{
+	avx2 = isa{"AVX2", 8, 6, 8, 32, []VecPhysical{
 		Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9, Y10, Y11, Y12, Y13, Y14, Y15}}
-	avx512 = isa{"AVX512", 16, 14, 16, []VecPhysical{
+	avx512 = isa{"AVX512", 16, 14, 16, 6, []VecPhysical{
 		Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
 		Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}}
 )
@@ -84,6 +85,9 @@ const (
 	callAccumulate
 	callBias
 	callReLU
+	callAhead
+	callAheadLines
+	callAheadJump
 )
 
 // micro writes the micro-kernel for a panel of the given number of rows of A,
@@ -102,6 +106,7 @@ func (v isa) micro(rows int, columns bool) {
 	field := func(disp int) Mem { return Mem{Base: call, Disp: disp} }
 	load := func(disp int) GPVirtual { r := GP64(); MOVQ(field(disp), r); return r }
 	bPanel, panels, c, ldc, bias := load(callB), load(callPanels), load(callC), load(callLdc), load(callBias)
+	ahead, lines := load(callAhead), load(callAheadLines)
 
 	Label("panel")
 	a, b, k := load(callA), GP64(), load(callK)
@@ -124,6 +129,21 @@ func (v isa) micro(rows int, columns bool) {
 	TESTQ(k, k)
 	JZ(LabelRef("summed"))
 
+	// Chunks of products, each with one step of the walk that fetches what is
+	// packed next: a line, and after the last line of a row the next row.
+	Label("chunk")
+	PREFETCHT1(Mem{Base: ahead})
+	ADDQ(Imm(64), ahead)
+	DECQ(lines)
+	JNZ(LabelRef("walked"))
+	ADDQ(field(callAheadJump), ahead)
+	MOVQ(field(callAheadLines), lines)
+	Label("walked")
+	left := row
+	MOVQ(k, left)
+	CMPQ(k, Imm(uint64(v.chunk)))
+	JLE(LabelRef("product"))
+	MOVQ(U32(uint32(v.chunk)), left)
 	Label("product")
 	VMOVUPS(Mem{Base: b}, v.b(0))
 	VMOVUPS(Mem{Base: b, Disp: v.bytes()}, v.b(1))
@@ -134,8 +154,10 @@ func (v isa) micro(rows int, columns bool) {
 	}
 	ADDQ(Imm(uint64(kBytes)), a)
 	ADDQ(Imm(uint64(2*v.bytes())), b)
-	DECQ(k)
+	DECQ(left)
 	JNZ(LabelRef("product"))
+	SUBQ(Imm(uint64(v.chunk)), k)
+	JG(LabelRef("chunk"))
 
 	Label("summed")
 	v.finish(rows, field, panels, c, ldc, bias)
