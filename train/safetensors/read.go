@@ -34,7 +34,8 @@ type File struct {
 // NewFile reads the header from r, which has size bytes in all. Errors:
 // *FormatError, or one of r.
 func NewFile(r io.Reader, size int64) (*File, error) {
-	f := &File{r: bufio.NewReaderSize(r, chunk), size: size, buf: make([]byte, chunk)}
+	buffer := int(min(max(size, 16), chunk)) &^ 7
+	f := &File{r: bufio.NewReaderSize(r, buffer), size: size, buf: make([]byte, buffer)}
 	if size < 8 {
 		return nil, &FormatError{0, fmt.Sprintf("the file has %d bytes, a safetensors file at least 8", size)}
 	}
