@@ -147,11 +147,128 @@ func TestGemmAgainstFloat64(t *testing.T) {
 	defer three.Close()
 	everyPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 2))
-		for range 300 {
+		for range 150 {
 			m, n, k := randomSizes(r)
 			p := randomProduct(r, m, n, k)
 			p.check(t, p.run(one))
 			p.check(t, p.run(three))
 		}
 	})
+}
+
+// TestGemmSpecialValues: NaN and infinity reach exactly the values of C that
+// depend on them, through ReLU too.
+func TestGemmSpecialValues(t *testing.T) {
+	threads := pool.New(2)
+	defer threads.Close()
+	const m, n, k = 33, 70, 500
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	everyPath(t, func(t *testing.T) {
+		a := Matrix{Data: make([]float32, m*k), Stride: k}
+		b := Matrix{Data: make([]float32, k*n), Stride: n}
+		for i := range a.Data {
+			a.Data[i] = 1
+		}
+		for i := range b.Data {
+			b.Data[i] = 1
+		}
+		a.Data[5*k+400] = nan
+		b.Data[3*n+64] = inf  // with 1: inf
+		b.Data[499*n+7] = inf // with 0 in row 8: NaN
+		a.Data[8*k+499] = 0
+		a.Data[9*k+3] = -1 // -inf, 0 after ReLU
+		c := make([]float32, m*n)
+		Gemm(threads, m, n, k, a, b, c, n, false, &Epilogue{ReLU: true})
+		for i := range m {
+			for j := range n {
+				want := float32(k)
+				switch {
+				case i == 5 || i == 8 && j == 7:
+					want = nan
+				case j == 64 && i == 9:
+					want = 0
+				case j == 64 || j == 7:
+					want = inf
+				case i == 8:
+					want = k - 1
+				case i == 9:
+					want = k - 2
+				}
+				if got := c[i*n+j]; got != want && !(got != got && want != want) {
+					t.Fatalf("C[%d,%d] = %v, want %v", i, j, got, want)
+				}
+			}
+		}
+	})
+}
+
+// TestGemmTiles: the parts handed to Epilogue.Tile are a partition of C and
+// hold final values.
+func TestGemmTiles(t *testing.T) {
+	threads := pool.New(3)
+	defer threads.Close()
+	everyPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(9, 10))
+		for _, s := range [][3]int{{1, 1, 1}, {130, 600, 1000}, {257, 33, 384}, {5, 900, 0}} {
+			m, n, k := s[0], s[1], s[2]
+			a, b := randomMatrix(r, m, k, true), randomMatrix(r, k, n, false)
+			want, got, seen := make([]float32, m*n), make([]float32, m*n), make([]int32, m*n)
+			Gemm(threads, m, n, k, a, b, want, n, false, nil)
+			c := make([]float32, m*n)
+			Gemm(threads, m, n, k, a, b, c, n, false, &Epilogue{Tile: func(row, rows, col, cols int, c []float32, ldc, worker int) {
+				for i := range rows {
+					for j := range cols {
+						seen[(row+i)*n+col+j]++
+						got[(row+i)*n+col+j] = c[i*ldc+j]
+					}
+				}
+			}})
+			for i := range want {
+				if seen[i] != 1 || got[i] != want[i] {
+					t.Fatalf("%v: value %d was handed over %d times as %v, want once as %v", s, i, seen[i], got[i], want[i])
+				}
+			}
+		}
+	})
+}
+
+func TestGemmAllocatesNothing(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		threads := pool.New(n)
+		everyPath(t, func(t *testing.T) {
+			p := randomProduct(rand.New(rand.NewPCG(11, 12)), 100, 300, 500)
+			e := &Epilogue{ReLU: true}
+			f := func() { Gemm(threads, p.m, p.n, p.k, p.a, p.b, p.c, p.ldc, false, e) }
+			for w := range n { // which worker packs is chance: give all their memory
+				packBuffers(threads, w, gemmPaths[Path()])
+			}
+			if a := testing.AllocsPerRun(20, f); a != 0 {
+				t.Errorf("%d threads: %v allocations a call", n, a)
+			}
+		})
+		threads.Close()
+	}
+}
+
+func TestGemmMisusePanics(t *testing.T) {
+	threads := pool.New(1)
+	x := make([]float32, 100)
+	ok := Matrix{Data: x, Stride: 10}
+	for name, f := range map[string]func(){
+		"a negative size": func() { Gemm(threads, -1, 5, 5, ok, ok, x, 10, false, nil) },
+		"a short A":       func() { Gemm(threads, 11, 5, 5, ok, ok, make([]float32, 200), 10, false, nil) },
+		"a small stride":  func() { Gemm(threads, 5, 5, 11, ok, ok, x, 10, false, nil) },
+		"a short B":       func() { Gemm(threads, 5, 11, 5, ok, Matrix{Data: x, Stride: 10, Trans: true}, x, 11, false, nil) },
+		"a short C":       func() { Gemm(threads, 10, 10, 10, ok, ok, x[:99], 10, false, nil) },
+		"a short bias":    func() { Gemm(threads, 5, 5, 5, ok, ok, x, 10, false, &Epilogue{Bias: x[:4]}) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s did not panic", name)
+				}
+			}()
+			f()
+		}()
+	}
 }
