@@ -406,3 +406,35 @@ func BenchmarkResult(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*videos/b.Elapsed().Seconds(), "videos/s")
 }
+
+// What grows with the number of videos is the pool, 8 bytes an entry and little
+// slack.
+func TestMemoryIsThePool(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	const videos, topK = 50_000, 20
+	var p pool
+	for _, s := range skewed(r, videos*topK) {
+		p.add(makeEntry(makeKey(s, 1), false))
+	}
+	words := 0
+	for _, b := range p.buckets {
+		words += len(b.full)*chunkEntries + cap(b.last)
+	}
+	if words > p.entries*6/5 {
+		t.Errorf("%d words for %d entries", words, p.entries)
+	}
+	last, n := uint32(0), 0
+	p.ascend(func(entries []uint64) {
+		for _, e := range entries {
+			if k := uint32(e >> 32); k < last {
+				t.Fatalf("entry %d: key %x after %x", n, k, last)
+			} else {
+				last = k
+			}
+			n++
+		}
+	})
+	if n != videos*topK {
+		t.Errorf("%d entries, want %d", n, videos*topK)
+	}
+}
