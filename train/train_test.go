@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,8 +115,7 @@ func testEngine(t testing.TB) nn.Engine {
 	return e
 }
 
-// stopper cancels a context after a number of steps, and sometimes as stage 2
-// begins or as an epoch ends.
+// stopper cancels a context after a number of steps.
 type stopper struct {
 	silent
 	after  int
@@ -124,12 +124,6 @@ type stopper struct {
 
 func (s *stopper) Progress(p *Progress) {
 	if s.after--; s.after == 0 {
-		s.cancel()
-	}
-}
-
-func (s *stopper) Stage(stage int, _ string, _, done int64) {
-	if stage == 2 && s.after == 1 {
 		s.cancel()
 	}
 }
@@ -258,6 +252,57 @@ func runInPieces(t *testing.T, cfg Config, o Options, every int) (r *Result, int
 		if cfg, err = LoadConfig(o.Dir); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// countdown is a context that is cancelled after its error was asked for a
+// number of times: between steps, in validation and while splitting.
+type countdown struct {
+	context.Context
+	left *atomic.Int64
+}
+
+func (c countdown) Err() error {
+	if c.left.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestInterruptAnywhere cancels wherever a run looks whether it is cancelled.
+// The penultimate features go through a file.
+func TestInterruptAnywhere(t *testing.T) {
+	defer func(old int) { memoryBudget = old }(memoryBudget)
+	store, engine := testStore(t, 200), testEngine(t)
+	cfg := testConfig(t, store, "mlp", "subclass=true", "cluster-space=penultimate", "epochs=1", "neglect-epochs=1")
+	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
+	mustRun(t, cfg, o)
+	want := files(t, o.Dir)
+	memoryBudget = 0
+	stages := map[int]bool{}
+	for after := int64(3); ; after += 1 + after/4 {
+		o.Dir, o.Resume = t.TempDir(), false
+		left := &atomic.Int64{}
+		left.Store(after)
+		_, err := Run(countdown{context.Background(), left}, cfg, o)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrInterrupted) {
+			t.Fatal(err)
+		}
+		f, _, _, pos, err := openCheckpoint(checkpointFile(o.Dir, Last))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		stages[pos.Stage] = true
+		o.Resume = true
+		mustRun(t, cfg, o)
+		sameFiles(t, want, files(t, o.Dir))
+	}
+	if len(stages) != 3 {
+		t.Errorf("interrupts in the stages %v only", stages)
 	}
 }
 
