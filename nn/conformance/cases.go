@@ -87,18 +87,22 @@ func allCases() []*testCase {
 		plain(convOfLayer()),
 		plain(poolWithoutConv()),
 		plain(probabilities()),
+		plain(branches()),
+		plain(cubeNet()),
+		plain(concatOfSame()),
 		withFeeds(logistic("siblings", 9, 6, 7), hardSiblings),
 		withFeeds(logistic("soft-siblings", 9, 6, 8), softSiblings),
 		outputWeights(), saturated(), noLabels(), zeroRows(), poolTies(),
 	}
 	for _, s := range []struct{ batch, length, filters, k, outputs int }{
-		{5, 11, 5, 3, 6}, {4, 12, 4, 3, 5}, {3, 2, 3, 1, 2}, {3, 3, 2, 5, 4}, {6, 9, 17, 7, 3}, {9, 101, 64, 3, 17},
+		{5, 11, 5, 3, 6}, {4, 12, 4, 3, 5}, {3, 2, 3, 1, 2}, {3, 3, 2, 5, 4}, {6, 9, 17, 7, 3}, {9, 101, 64, 3, 17}, {1, 8, 1, 3, 1},
 	} {
 		cases = append(cases, plain(convNet(s.batch, s.length, s.filters, s.k, s.outputs)))
 	}
 	for experts := 1; experts <= 4; experts++ {
-		cases = append(cases, plain(mixtureNet(experts)))
+		cases = append(cases, plain(mixtureNet(9, experts, 5)))
 	}
+	cases = append(cases, plain(mixtureNet(1, 2, 3)), plain(mixtureNet(6, 2, 1)))
 	return cases
 }
 
@@ -202,6 +206,38 @@ func tiedWeights() *nn.Model {
 	return b.classify("tied-weights", h, 4)
 }
 
+// branches has values with several readers of different kinds, some of another
+// shape: whoever reuses a value's memory too early is found.
+func branches() *nn.Model {
+	b := build(6)
+	h := b.apply("act1", nn.Sigmoid{}, b.dense("hidden", b.input("x", 5), 12))
+	cube := b.apply("cube", nn.Reshape{Shape: nn.Shape{4, 3}}, h)
+	c := b.flatten("flat", b.apply("act2", nn.Sigmoid{}, cube))
+	r := b.apply("relu", nn.ReLU{}, b.apply("sum1", nn.Add{}, b.dense("second", h, 12), c))
+	pooled := b.flatten("flat2", b.apply("pool", nn.MaxPool1D{}, cube))
+	sum := b.apply("sum3", nn.Add{}, b.apply("sum2", nn.Add{}, h, r), c)
+	x := b.apply("join", nn.Concat{}, sum, pooled, b.apply("unit", nn.L2Norm{}, h), c)
+	return b.classify("branches", x, 4)
+}
+
+// cubeNet applies the ops that know only rows to values of three dimensions.
+func cubeNet() *nn.Model {
+	b := build(5)
+	h := b.conv("conv", b.input("x", 7), 3, 3)
+	h = b.apply("unit", nn.L2Norm{}, h)
+	h = b.apply("noise", nn.GaussianNoise{Std: 0.1, Stream: 11}, h)
+	h = b.apply("drop", nn.Dropout{Rate: 0.4, Stream: 12}, h)
+	h = b.apply("twice", nn.Add{}, h, b.apply("act", nn.Sigmoid{}, h))
+	return b.classify("cube", b.flatten("flat", h), 4)
+}
+
+func concatOfSame() *nn.Model {
+	b := build(1)
+	h := b.dense("hidden", b.input("x", 4), 1)
+	g := b.apply("unit", nn.L2Norm{}, b.dense("second", b.apply("act", nn.Sigmoid{}, h), 3))
+	return b.classify("concat-of-same", b.apply("join", nn.Concat{}, h, g, h), 2)
+}
+
 // convNet is the paper's video net.
 func convNet(batch, length, filters, k, outputs int) *nn.Model {
 	b := build(batch)
@@ -217,7 +253,7 @@ func convNet(batch, length, filters, k, outputs int) *nn.Model {
 	x = b.apply("unit.both", nn.L2Norm{}, x)
 	h := b.apply("relu", nn.ReLU{}, b.conv("conv", x, filters, k))
 	h = b.flatten("flat", b.apply("pool", nn.MaxPool1D{}, h))
-	return b.classify(fmt.Sprintf("conv1d-%dx%d-k%d", length, filters, k), h, outputs)
+	return b.classify(fmt.Sprintf("conv1d-%dx%dx%d-k%d", batch, length, filters, k), h, outputs)
 }
 
 // convOfLayer needs the convolution's gradient for its input.
@@ -240,13 +276,12 @@ func probabilities() *nn.Model {
 	return b.finish("probabilities", x, b.apply("p", nn.Sigmoid{}, b.dense("classes", x, 5)), true)
 }
 
-func mixtureNet(experts int) *nn.Model {
-	const outputs = 5
-	b := build(9)
+func mixtureNet(batch, experts, outputs int) *nn.Model {
+	b := build(batch)
 	x := b.input("x", 7)
 	p := b.apply("mixture", nn.MixtureOfExperts{Experts: experts}, b.dense("gates", x, outputs*(experts+1)),
 		b.dense("experts", x, outputs*experts))
-	return b.finish(fmt.Sprintf("mixture-of-%d-experts", experts), x, p, true)
+	return b.finish(fmt.Sprintf("mixture-of-experts-%dx%d-m%d", batch, outputs, experts), x, p, true)
 }
 
 func outputWeights() *testCase {

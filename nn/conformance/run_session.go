@@ -14,7 +14,7 @@ func runSession(t *testing.T, e nn.Engine, must []string) {
 	if e.Name() == "" {
 		t.Error("the engine has no name")
 	}
-	for _, c := range []*testCase{plain(dropoutNet()), plain(convNet(6, 13, 8, 3, 7)), plain(mixtureNet(2))} {
+	for _, c := range []*testCase{plain(dropoutNet()), plain(convNet(6, 13, 8, 3, 7)), plain(mixtureNet(9, 2, 5)), plain(branches())} {
 		for _, o := range []nn.Optimizer{nn.NewAdam(), nn.NewSGD(5e-4)} {
 			s := &sessionTest{e: e, c: c, must: must, o: o}
 			t.Run(c.name()+"/"+string(o.Kind), func(t *testing.T) {
