@@ -117,6 +117,12 @@ func unitVector(r *random, v []float32, scale float32) {
 	}
 }
 
+// A UsageError says that an option is out of its range. Nothing was written.
+type UsageError struct{ Message string }
+
+// Error implements error.
+func (e *UsageError) Error() string { return e.Message }
+
 // An ExistsError says that a folder holds files that synth did not write and
 // will not touch.
 type ExistsError struct {

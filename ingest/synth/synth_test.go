@@ -172,7 +172,7 @@ func TestFolders(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for _, o := range []Options{{Videos: -1}, {Classes: 1}, {Videos: 10, Shards: 11}, {Modes: 17}, {Noise: math.NaN()}, {Noise: -1}, {Validate: -3}} {
 		dir := filepath.Join(t.TempDir(), "d")
-		if _, err := YT8M(context.Background(), dir, o); err == nil {
+		if _, err := YT8M(context.Background(), dir, o); !errors.As(err, new(*UsageError)) {
 			t.Errorf("%+v was accepted", o)
 		}
 		if _, err := os.Stat(dir); err == nil {

@@ -89,7 +89,7 @@ type markClass struct {
 // synth.json, which tells how it was made. The folder is created if need be. If
 // it holds what an earlier YT8M wrote, that is replaced, once the new data is
 // whole; if it holds anything else, YT8M touches nothing and returns an
-// *ExistsError. Other errors: a plain one for options out of range, the cause of
+// *ExistsError. Other errors: *UsageError for options out of range, the cause of
 // ctx, those of the file system.
 func YT8M(ctx context.Context, dir string, o Options) (Result, error) {
 	start := time.Now()
@@ -147,11 +147,11 @@ func (o *Options) settle() error {
 		{"modes", o.Modes, 1, 16},
 	} {
 		if c.n < c.lo || c.n > c.hi {
-			return fmt.Errorf("%d %s: expected %d to %d", c.n, c.what, c.lo, c.hi)
+			return &UsageError{fmt.Sprintf("%d %s: expected %d to %d", c.n, c.what, c.lo, c.hi)}
 		}
 	}
 	if !(o.Noise >= 0 && o.Noise <= 100) {
-		return fmt.Errorf("noise %g: expected 0 to 100", o.Noise)
+		return &UsageError{fmt.Sprintf("noise %g: expected 0 to 100", o.Noise)}
 	}
 	return nil
 }
