@@ -7,9 +7,9 @@ import (
 	"sdnn/ingest/yt8m"
 )
 
-// defaultChunkRows is the number of videos in a chunk: 1.2 MB, enough to make the
-// hand-over cheap, and few enough that all chunks of all workers stay small.
-const defaultChunkRows = 256
+// defaultChunkRows is the number of videos in a chunk: 0.3 MB, enough to make the
+// hand-over cheap, and few enough to be still in the cache when they are copied.
+const defaultChunkRows = 64
 
 // A chunk is a group of parsed videos on its way from a worker to the writer.
 // Its memory is used again and again.
