@@ -131,8 +131,10 @@ type shardSet struct {
 	header     int64 // size of a shard's first block
 	free, full chan *batch
 	finished   chan struct{} // closed when the goroutine has ended
+	ended      bool          // by finish
 	err        atomic.Pointer[error]
 
+	// Of the goroutine, until it has ended:
 	cur    *shardFile
 	shards []ShardInfo // without names: those need the number of shards
 }
@@ -148,7 +150,7 @@ func newShardSet(fsys fileSystem, dir, split string, s Schema, rowsPerBatch int,
 		return nil, err
 	}
 	if err := t.roll(); err != nil {
-		return nil, errors.Join(err, t.cur.discard())
+		return nil, err
 	}
 	for range batches {
 		t.free <- newBatch(s, rowsPerBatch)
@@ -210,19 +212,19 @@ func (t *shardSet) roll() error {
 	return nil
 }
 
-// finish ends the goroutine and the last shard, and returns the shards, without their names. A second call returns an error.
+// finish ends the goroutine and the last shard, and returns the shards, without their names. Only the first call does anything.
 func (t *shardSet) finish() ([]ShardInfo, error) {
-	if t.cur == nil {
-		return nil, errors.New("features: finished")
+	if t.ended {
+		return nil, t.failure()
 	}
+	t.ended = true
 	close(t.full)
 	<-t.finished
-	cur := t.cur
-	t.cur = nil
 	if err := t.failure(); err != nil {
-		return nil, errors.Join(err, cur.discard())
+		t.cur.discard()
+		return nil, err
 	}
-	info, err := cur.finish()
+	info, err := t.cur.finish()
 	return append(t.shards, info), err
 }
 
@@ -307,13 +309,8 @@ func (s *shardFile) finish() (ShardInfo, error) {
 	return info, nil
 }
 
-// discard closes the file; whoever holds the store's lock removes it.
-func (s *shardFile) discard() error {
-	if s == nil {
-		return nil
-	}
-	return s.f.Close()
-}
+// discard closes the file, which may be closed already; whoever holds the store's lock removes it.
+func (s *shardFile) discard() { _ = s.f.Close() }
 
 // headerBytes returns the size of what the Arrow library writes before the first record batch: all of an empty file but the mark
 // of its end (8 bytes), the footer, the footer's length (4) and the magic (6).

@@ -212,10 +212,12 @@ func (w *Writer) Commit() (SplitInfo, error) {
 	if w.err == nil && !w.cur.empty() {
 		w.err = w.flush()
 	}
-	shards, err := w.out.finish()
-	if err = errors.Join(w.err, err); err != nil {
-		w.err = err
-		return SplitInfo{}, errors.Join(err, w.Abort())
+	var shards []ShardInfo
+	if w.err == nil {
+		shards, w.err = w.out.finish()
+	}
+	if w.err != nil {
+		return SplitInfo{}, errors.Join(w.err, w.Abort())
 	}
 	info := &SplitInfo{Shards: shards}
 	j := &journal{FormatVersion: FormatVersion}
@@ -233,9 +235,8 @@ func (w *Writer) Commit() (SplitInfo, error) {
 	if err := j.begin(w.fsys, w.dir); err != nil {
 		return SplitInfo{}, errors.Join(err, w.Abort())
 	}
-	_, err = j.finish(w.fsys, w.dir)
 	w.done = true
-	if err != nil {
+	if _, err := j.finish(w.fsys, w.dir); err != nil {
 		return *info, errors.Join(&PendingError{Dir: w.dir, Err: err}, w.close())
 	}
 	return *info, w.close()
