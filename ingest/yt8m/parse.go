@@ -314,12 +314,31 @@ func (s *slot) floatError() error {
 	if s.n != len(s.dst) {
 		return &RecordError{s.name, fmt.Sprintf("%d values", len(s.dst)), fmt.Sprintf("%d", s.n)}
 	}
-	for i, v := range s.dst {
-		if math.Float32bits(v)&0x7f800000 == 0x7f800000 { // exponent all ones: infinity or NaN
-			return &RecordError{s.name, "finite values", fmt.Sprintf("%v at position %d", v, i)}
-		}
+	if i := firstNotFinite(s.dst); i >= 0 {
+		return &RecordError{s.name, "finite values", fmt.Sprintf("%v at position %d", s.dst[i], i)}
 	}
 	return nil
+}
+
+// firstNotFinite returns the position of the first NaN or infinity of v, or -1.
+// Those have an exponent of all ones, and only those carry into the sign bit when
+// one is added to the exponent; so four values need no branch.
+func firstNotFinite(v []float32) int {
+	const exponent, one, sign = 0x7f800000, 0x00800000, 0x80000000
+	carry := func(x float32) uint32 { return math.Float32bits(x)&exponent + one }
+	i := 0
+	for ; i+4 <= len(v); i += 4 {
+		q := v[i : i+4 : i+4]
+		if (carry(q[0])|carry(q[1])|carry(q[2])|carry(q[3]))&sign != 0 {
+			break
+		}
+	}
+	for ; i < len(v); i++ {
+		if carry(v[i])&sign != 0 {
+			return i
+		}
+	}
+	return -1
 }
 
 // A field is one field of a protobuf message. val is the content of a

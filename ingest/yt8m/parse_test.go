@@ -359,3 +359,26 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+func TestFirstNotFinite(t *testing.T) {
+	odd := []float32{0, -0.5, math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 3}
+	bad := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.Float32frombits(0xffffffff), math.Float32frombits(0x7f800001)}
+	for n := range 14 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = odd[i%len(odd)]
+		}
+		if at := firstNotFinite(v); at != -1 {
+			t.Errorf("%v: %d", v, at)
+		}
+		for want := range v {
+			for _, x := range bad {
+				w := slices.Clone(v)
+				w[want], w[n-1] = x, x
+				if at := firstNotFinite(w); at != want {
+					t.Errorf("%v: %d, want %d", w, at, want)
+				}
+			}
+		}
+	}
+}
