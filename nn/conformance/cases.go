@@ -70,7 +70,8 @@ func allCases() []*testCase {
 		plain(logistic("one-output", 6, 5, 1)),
 		plain(logistic("one-feature", 7, 1, 4)),
 		plain(logistic("dense-wide", 33, 130, 67)),
-		plain(logistic("dense-tall", 70, 300, 129)),
+		plain(logistic("dense-deep", 9, 531, 19)),
+		plain(logistic("dense-tall", 150, 17, 33)),
 		plain(denseWithoutBias()),
 		plain(reluNet()),
 		plain(sigmoidNet()),
@@ -95,7 +96,7 @@ func allCases() []*testCase {
 		outputWeights(), saturated(), noLabels(), zeroRows(), poolTies(),
 	}
 	for _, s := range []struct{ batch, length, filters, k, outputs int }{
-		{5, 11, 5, 3, 6}, {4, 12, 4, 3, 5}, {3, 2, 3, 1, 2}, {3, 3, 2, 5, 4}, {6, 9, 17, 7, 3}, {9, 101, 64, 3, 17}, {1, 8, 1, 3, 1},
+		{5, 11, 5, 3, 6}, {4, 12, 4, 3, 5}, {3, 2, 3, 1, 2}, {3, 3, 2, 5, 4}, {6, 9, 17, 7, 3}, {4, 41, 64, 3, 9}, {1, 8, 1, 3, 1},
 	} {
 		cases = append(cases, plain(convNet(s.batch, s.length, s.filters, s.k, s.outputs)))
 	}
