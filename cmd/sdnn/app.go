@@ -26,7 +26,9 @@ type app struct {
 	console *console
 	log     *slog.Logger
 	stop    func() // ends the watch for signals
-	print   printer
+
+	interrupted <-chan struct{} // closed by the first signal
+	print       printer
 }
 
 func newApp(stdout, stderr io.Writer) *app {
@@ -73,7 +75,7 @@ func (a *app) start(cmd *cobra.Command) error {
 		a.print = jsonPrinter{json.NewEncoder(a.stdout)}
 	}
 	ctx, stop := a.watchSignals(cmd.Context())
-	a.stop = stop
+	a.stop, a.interrupted = stop, ctx.Done()
 	cmd.SetContext(ctx)
 	return nil
 }

@@ -72,12 +72,12 @@ func (a *app) newProgress(what string, bytes bool) *progress {
 	return &progress{a: a, what: what, bytes: bytes, begun: now, logged: now}
 }
 
-// progressHook hears of all progress; tests interrupt the program there.
-var progressHook = func(what string, done int64) {}
+// progressHook hears of all progress; tests interrupt the program there, and see it interrupted when the channel is closed.
+var progressHook = func(what string, done int64, interrupted <-chan struct{}) {}
 
 // set says that done of total units are done.
 func (p *progress) set(done, total int64) {
-	progressHook(p.what, done)
+	progressHook(p.what, done, p.a.interrupted)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.a.console.bars {

@@ -81,8 +81,9 @@ The way of the data: raw files --ingest--> store --train--> run --eval, predict-
 	root.SetHelpTemplate(helpTemplate + "\n" + statusHelp())
 	root.SetUsageTemplate(usageTemplate)
 	cobra.AddTemplateFunc("wrapped", wrappedFlags)
+	cobra.EnableCommandSorting = false // --help lists the verbs in the order of use
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newIngest(a), newInspect(a), newBench(a), newVersion(a))
+	root.AddCommand(newIngest(a), newInspect(a), newSynth(a), newTrain(a), newEval(a), newPredict(a), newBench(a), newVersion(a))
 	return root
 }
 

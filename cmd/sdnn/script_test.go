@@ -43,7 +43,7 @@ func setFault(fault string) {
 		panic(err)
 	}
 	sent := false
-	progressHook = func(what string, done int64) {
+	progressHook = func(what string, done int64, interrupted <-chan struct{}) {
 		if what != where[:i] || done < at || sent {
 			return
 		}
@@ -51,9 +51,7 @@ func setFault(fault string) {
 		if err := self.Signal(sig); err != nil {
 			panic(err)
 		}
-		if sig == os.Kill {
-			select {} // it arrives while this waits
-		}
+		<-interrupted // of kill, never: it arrives while this waits
 	}
 }
 
@@ -73,6 +71,7 @@ func TestScripts(t *testing.T) {
 			"status": cmdStatus,
 			"keys":   cmdKeys,
 			"flip":   cmdFlip,
+			"same":   cmdSame,
 		},
 	})
 }
@@ -143,4 +142,16 @@ func cmdFlip(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	data[at] ^= 1
 	ts.Check(os.WriteFile(file, data, 0o666))
+}
+
+// cmdSame is "same FILE FILE KEY...": the keys of the JSON objects in both files must have equal values.
+func cmdSame(ts *testscript.TestScript, _ bool, args []string) {
+	var a, b map[string]json.RawMessage
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &a))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &b))
+	for _, key := range args[2:] {
+		if string(a[key]) != string(b[key]) || a[key] == nil {
+			ts.Fatalf("%s is %s in %s, %s in %s", key, a[key], args[0], b[key], args[1])
+		}
+	}
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	"sdnn/eval"
 	"sdnn/features"
 	"sdnn/ingest"
+	"sdnn/ingest/synth"
 	"sdnn/train"
 )
 
@@ -72,6 +74,8 @@ var kinds = []struct {
 	{exitInterrupted, is(train.ErrInterrupted)},
 	{exitBadData, is(features.ErrBadData)},
 	{exitBadData, as[*train.CorruptError]},
+	{exitBadData, as[*eval.SubmissionError]},
+	{exitBadData, as[*eval.DuplicateError]},
 	{exitBadData, as[*train.DataChangedError]},
 	{exitUsage, as[*usageError]},
 	{exitUsage, as[*features.ExistsError]},
@@ -79,6 +83,7 @@ var kinds = []struct {
 	{exitUsage, as[*features.SplitError]},
 	{exitUsage, as[*features.MissingError]},
 	{exitUsage, as[*ingest.UsageError]},
+	{exitUsage, as[*synth.ExistsError]},
 	{exitUsage, as[*train.UsageError]},
 	{exitUsage, as[*train.ExistsError]},
 	{exitUsage, as[*train.NoRunError]},

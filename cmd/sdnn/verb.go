@@ -44,11 +44,14 @@ func takesArgs(least, most int, what string) cobra.PositionalArgs {
 	}
 }
 
-// require marks flags without which the verb cannot run.
+// require names the flags without which the verb cannot run.
 func require(cmd *cobra.Command, flags ...string) {
-	for _, f := range flags {
-		if err := cmd.MarkFlagRequired(f); err != nil {
-			panic("sdnn: " + err.Error())
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		for _, f := range flags {
+			if cmd.Flags().Lookup(f).Value.String() == "" {
+				return fmt.Errorf("--%s is missing", f)
+			}
 		}
+		return nil
 	}
 }

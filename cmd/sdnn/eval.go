@@ -1,0 +1,291 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sdnn/eval"
+	"sdnn/features"
+	"sdnn/train"
+)
+
+type evalOptions struct {
+	scoringOptions
+	topK        int
+	perClass    bool
+	predictions string
+	against     string
+}
+
+func newEval(a *app) *cobra.Command {
+	o := &evalOptions{}
+	cmd := newVerb(a, "eval --run RUN --data STORE", "Measure a run or a submission file",
+		`Measure a run on a split: Hit@1, PERR, mAP and GAP over the --top-k best classes of each video. --predictions measures a
+submission file in place of a run.
+
+--against compares with another run, say the plain one: the mean average precision of the neglected classes, of the others,
+and of each. A gain of the neglected classes that the others pay for is none.`,
+		[]string{"sdnn eval --run subclass --data store --split validate --against plain",
+			"sdnn eval --predictions predictions.csv --data store --per-class --json"},
+		func(ctx context.Context, _ []string) error { return runEval(ctx, a, o) })
+	f := cmd.Flags()
+	o.declare(f)
+	f.IntVar(&o.topK, "top-k", 20, "classes of a video that count")
+	f.BoolVar(&o.perClass, "per-class", false, "also the average precision of every class")
+	f.StringVar(&o.predictions, "predictions", "", "measure this submission `file` in place of a run")
+	f.StringVar(&o.against, "against", "", "compare with the run in this `folder`")
+	require(cmd, "data")
+	return cmd
+}
+
+// evalResult is what eval prints.
+type evalResult struct {
+	Run         string `json:"run,omitempty"`
+	Checkpoint  string `json:"checkpoint,omitempty"`
+	Epoch       int    `json:"epoch,omitempty"`
+	Predictions string `json:"predictions,omitempty"`
+	Data        string `json:"data"`
+	Split       string `json:"split"`
+	eval.MultiLabelResult
+	Loss      *float64               `json:"loss"` // mean class cross-entropy; null for a submission file
+	PerSecond float64                `json:"examples_per_s"`
+	Fit       *eval.SubmissionReport `json:"fit,omitempty"`
+	Against   *againstResult         `json:"against,omitempty"`
+}
+
+// againstResult compares a run with another one.
+type againstResult struct {
+	Run    string  `json:"run"`
+	HitAt1 float64 `json:"hit_at_1"`
+	PERR   float64 `json:"perr"`
+	MAP    float64 `json:"map"`
+	GAP    float64 `json:"gap"`
+	Loss   float64 `json:"loss"`
+	eval.Comparison
+}
+
+func runEval(ctx context.Context, a *app, o *evalOptions) error {
+	switch {
+	case o.topK < 1:
+		return usagef("--top-k %d: it must be at least 1", o.topK)
+	case (o.run == "") == (o.predictions == ""):
+		return usagef("give either --run or --predictions; see sdnn eval --help")
+	case o.against != "" && o.run == "":
+		return usagef("--against compares runs: give --run; see sdnn eval --help")
+	}
+	s, err := newScoring(a, &o.scoringOptions)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var r *evalResult
+	if o.predictions != "" {
+		err = unlessInterrupted(ctx, func() (err error) {
+			r, err = evalPredictions(s.split, o)
+			return err
+		})
+	} else {
+		r, err = evalRunAgainst(ctx, s, o)
+	}
+	if err != nil {
+		return err
+	}
+	r.Data, r.Split = o.data, s.split.Name()
+	if r.IgnoredLabels > 0 {
+		a.log.Warn("labels outside the classes were left out", "labels", r.IgnoredLabels)
+	}
+	if !o.perClass {
+		r.PerClass = nil
+	}
+	a.print.result(r)
+	return nil
+}
+
+// evalRunAgainst evaluates o.run, and compares it with o.against if that is given.
+func evalRunAgainst(ctx context.Context, s *scoring, o *evalOptions) (*evalResult, error) {
+	run, err := train.OpenRun(o.run, o.checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	var other *train.TrainedRun
+	if o.against != "" {
+		if other, err = train.OpenRun(o.against, o.checkpoint); err != nil {
+			return nil, err
+		}
+	}
+	r, err := evalRun(ctx, s, run, o.topK)
+	if err != nil || other == nil {
+		return r, err
+	}
+	before, err := evalRun(ctx, s, other, o.topK)
+	if err != nil {
+		return nil, err
+	}
+	neglected := run.Neglected()
+	if len(neglected) == 0 {
+		neglected = other.Neglected()
+	}
+	c, err := eval.Compare(before.Values(), r.Values(), neglected)
+	if err != nil {
+		return nil, err
+	}
+	if !o.perClass {
+		c.PerClass = slices.DeleteFunc(c.PerClass, func(d eval.ClassDelta) bool { return !d.Neglected })
+	}
+	r.Against = &againstResult{other.Dir, before.HitAt1, before.PERR, before.MAP, before.GAP, *before.Loss, c}
+	return r, nil
+}
+
+func evalRun(ctx context.Context, s *scoring, run *train.TrainedRun, topK int) (*evalResult, error) {
+	begun := time.Now()
+	m := eval.NewMultiLabel(run.Config.Classes, topK, s.a.threads)
+	loss := 0.0
+	err := s.each(ctx, "eval "+run.Dir, run, func(b *train.ScoredBatch) error {
+		loss += b.Loss * float64(len(b.Rows))
+		return m.Add(b.Scores, b.LabelOffsets, b.Labels)
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &evalResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, MultiLabelResult: m.Result()}
+	if r.Videos > 0 {
+		loss /= float64(r.Videos)
+	}
+	r.Loss = &loss
+	r.finish(s.split, begun)
+	return r, nil
+}
+
+// finish names the classes and notes the speed.
+func (r *evalResult) finish(split *features.Split, begun time.Time) {
+	r.PerSecond = perSecond(int(r.Videos), time.Since(begun))
+	for i, name := range split.Manifest().ClassNames {
+		r.PerClass[i].Name = name
+	}
+}
+
+func evalPredictions(split *features.Split, o *evalOptions) (*evalResult, error) {
+	begun := time.Now()
+	f, err := os.Open(o.predictions)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	defer f.Close()
+	truth, err := newSplitTruth(split)
+	if err != nil {
+		return nil, err
+	}
+	m, fit, err := eval.EvaluateSubmission(eval.NewSubmission(f, o.predictions, split.Manifest().Classes), truth, o.topK)
+	if err != nil {
+		return nil, err
+	}
+	r := &evalResult{Predictions: o.predictions, MultiLabelResult: m, Fit: &fit}
+	r.finish(split, begun)
+	return r, nil
+}
+
+// splitTruth is the labels of a split by id.
+type splitTruth struct {
+	*features.Split
+	rows map[string]int
+}
+
+func newSplitTruth(split *features.Split) (*splitTruth, error) {
+	if err := split.CheckAll(); err != nil {
+		return nil, err
+	}
+	t := &splitTruth{split, make(map[string]int, split.Rows())}
+	for row := split.Rows() - 1; row >= 0; row-- { // of a duplicate id the first row counts
+		t.rows[string(split.ID(row))] = row
+	}
+	return t, nil
+}
+
+func (t *splitTruth) Len() int { return t.Rows() }
+
+func (t *splitTruth) Find(id []byte) (row int, ok bool) {
+	row, ok = t.rows[string(id)]
+	return row, ok
+}
+
+func (r *evalResult) text(w io.Writer) {
+	what := r.Predictions
+	if what == "" {
+		what = fmt.Sprintf("%s (%s, epoch %d)", r.Run, r.Checkpoint, r.Epoch)
+	}
+	fmt.Fprintf(w, "%s on %s, split %s: %d videos, %.0f/s\n", what, r.Data, r.Split, r.Videos, r.PerSecond)
+	if r.Against != nil {
+		r.Against.text(w, r)
+	} else {
+		fmt.Fprintf(w, "GAP@%d %.4f, mAP %.4f, Hit@1 %.4f, PERR %.4f", r.TopK, r.GAP, r.MAP, r.HitAt1, r.PERR)
+		if r.Loss != nil {
+			fmt.Fprintf(w, ", loss %.4f", *r.Loss)
+		}
+		fmt.Fprintln(w)
+	}
+	if f := r.Fit; f != nil && f.Missing+f.Unknown > 0 {
+		fmt.Fprintf(w, "%d videos of the split are not in the file and count as without predictions; %d videos of the file are not in the split\n", f.Missing, f.Unknown)
+	}
+	if len(r.PerClass) == 0 {
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "class\tvideos\tAP\t  name")
+	for _, c := range r.PerClass {
+		if c.Positives > 0 {
+			fmt.Fprintf(t, "%d\t%d\t%.4f\t  %s\n", c.Class, c.Positives, c.AP, c.Name)
+		}
+	}
+	t.Flush()
+}
+
+// text writes the comparison: before is the run that r is compared with.
+func (before *againstResult) text(w io.Writer, r *evalResult) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\t%s\t%s\tdifference\t\n", before.Run, r.Run)
+	row := func(what string, before, after float64) {
+		fmt.Fprintf(t, "%s\t%.4f\t%.4f\t%+.4f\t\n", what, before, after, after-before)
+	}
+	row(fmt.Sprintf("GAP@%d", r.TopK), before.GAP, r.GAP)
+	row("mAP", before.MAP, r.MAP)
+	row("Hit@1", before.HitAt1, r.HitAt1)
+	row("PERR", before.PERR, r.PERR)
+	row("loss", before.Loss, *r.Loss)
+	row(fmt.Sprintf("AP, %d neglected classes", before.Neglected.Classes), before.Neglected.Before, before.Neglected.After)
+	row(fmt.Sprintf("AP, %d other classes", before.Rest.Classes), before.Rest.Before, before.Rest.After)
+	t.Flush()
+	if len(before.PerClass) > 0 {
+		fmt.Fprintln(w)
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintf(t, "class\tvideos\tAP %s\tAP %s\tdifference\t  name\n", before.Run, r.Run)
+		for _, d := range before.PerClass {
+			mark := ""
+			if d.Neglected {
+				mark = " (neglected)"
+			}
+			fmt.Fprintf(t, "%d\t%d\t%.4f\t%.4f\t%+.4f\t  %s%s\n", d.Class, d.Count, d.Before, d.After, d.Delta, d.Name, mark)
+		}
+		t.Flush()
+	}
+	fmt.Fprintf(w, "\nAgainst %s: GAP %s; the neglected classes %s (%d better, %d worse), the others %s.\n", before.Run,
+		change(r.GAP-before.GAP), change(before.Neglected.Delta), before.Neglected.Better, before.Neglected.Worse, change(before.Rest.Delta))
+}
+
+// change words a difference.
+func change(d float64) string {
+	switch cmp.Compare(d, 0) {
+	case 1:
+		return fmt.Sprintf("gained %.4f", d)
+	case -1:
+		return fmt.Sprintf("lost %.4f", -d)
+	}
+	return "stayed the same"
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"sdnn/features"
+	"sdnn/train"
+)
+
+// trainOptions are the flags that do not change the result of a run; the others are settings of train.Config.
+type trainOptions struct {
+	data, out         string
+	resume, overwrite bool
+	checkpointMinutes float64
+	flags             *pflag.FlagSet
+}
+
+func newTrain(a *app) *cobra.Command {
+	o := &trainOptions{}
+	cmd := newVerb(a, "train --data STORE --out RUN", "Train a network, plainly or with subclasses",
+		`Train a network on the train split of a store.
+
+With --subclass, three stages: train the plain network for a few epochs and measure how neglected every class is; split the
+--neglected classes into --subclasses each; train a network for the subclasses from scratch. At test time a subclass
+answers for its class. Without --subclass the plain network is trained, as the last stage would.
+
+RUN gets config.json (every setting), metrics.jsonl, best.safetensors, last.safetensors, and with --subclass
+neglection.json and subclasses.json. Ctrl-C saves and stops; --resume goes on, also after a crash, to the same bits as a
+run that was never interrupted. Results do not depend on --threads.
+
+Settings not given have the recipe's value, or else the net's: the defaults below, with dropout 0.3 for mlp and noise 0.03
+for conv1d.`,
+		[]string{"sdnn train --data store --net mlp --epochs 10 --out plain",
+			"sdnn train --data store --net mlp --epochs 10 --subclass --neglected 50 --out subclass --resume"},
+		func(ctx context.Context, _ []string) error { return runTrain(ctx, a, o) })
+	f := cmd.Flags()
+	o.flags = f
+	f.StringVar(&o.data, "data", "", "the `store` to train on")
+	f.StringVar(&o.out, "out", "", "the folder of the run")
+	f.BoolVar(&o.resume, "resume", false, "go on with the run in --out if there is one")
+	f.BoolVar(&o.overwrite, "overwrite", false, "remove the run in --out first")
+	f.Float64Var(&o.checkpointMinutes, "checkpoint-minutes", 10, "minutes between checkpoints inside an epoch")
+	require(cmd, "data", "out")
+	addSettingFlags(f)
+	return cmd
+}
+
+// addSettingFlags declares the flags of train.Config. Their defaults are only shown: a setting is changed when its flag is given.
+func addSettingFlags(f *pflag.FlagSet) {
+	d, err := train.NewConfig("", "", &features.Manifest{})
+	if err != nil {
+		panic("sdnn: " + err.Error())
+	}
+	f.String("net", d.Net, "`network`: "+strings.Join(train.Nets(), ", "))
+	f.String("recipe", "", "the paper's settings for a dataset and net: "+strings.Join(train.Recipes(), ", "))
+	f.String("engine", d.Engine, strings.Join(engineNames, ", "))
+	f.String("precision", string(d.Precision), "f32 or bf16, where the engine has it")
+	f.Int("limit", d.Limit, "train on the first `rows` only (0: all)")
+	f.Int64("max-steps", d.MaxSteps, "stop each stage after so many `steps` (0: no limit)")
+	f.Float64("validate-fraction", d.ValidateFraction, "part of the train split held out to choose the best checkpoint; 0: train on all, best is last")
+	f.String("validate-split", d.ValidateSplit, "choose the best checkpoint on this `split` instead")
+
+	f.Int("epochs", d.Epochs, "epochs of the last stage")
+	f.Int("batch", d.Batch, "examples a step")
+	f.Float64("lr", d.LR, "learning rate")
+	f.String("schedule", d.Schedule, "of the learning rate: constant, exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,...")
+	f.String("optimizer", d.Optimizer, "adam, or sgd with Nesterov momentum")
+	f.Float64("weight-decay", d.WeightDecay, "weight decay")
+	f.String("augment", d.Augment, "images: crop,flip,cutout:16")
+	f.Float64("noise", d.Noise, "conv1d: standard deviation of the noise on features in training")
+	f.Float64("dropout", d.Dropout, "mlp: dropout rate")
+	f.Int("hidden", d.Hidden, "mlp: hidden units")
+	f.Int("experts", d.Experts, "moe: experts a class")
+	f.Int("filters", d.Filters, "conv1d: filters")
+
+	f.Bool("subclass", d.Subclass, "the subclass method; without it the plain network is trained")
+	f.Int("neglected", 0, "`K`: how many of the most neglected classes are split (default a tenth of the classes, at most 100)")
+	f.Int("subclasses", d.Subclasses, "subclasses of a neglected class")
+	f.Float64("subclass-weight", d.SubclassWeight, "loss weight of a sibling's output: 1 ignores confusion of siblings, 0 treats them as strangers")
+	f.Int("neglect-epochs", d.NeglectEpochs, "epochs of the first stage, which finds the neglected classes")
+	f.String("neglect-score", d.NeglectScore, "mean (over the batches where a class occurs) or authors (as in their code)")
+	f.String("cluster-space", d.ClusterSpace, "where a class is split: input features, or the first network's penultimate ones")
+	f.Bool("no-pairing", d.NoPairing, "images: no paired copies of the images of neglected classes")
+	f.Int("min-positives", d.MinPositives, "a class with fewer examples is not split")
+	f.Float64("sibling-target", d.SiblingTarget, "extension: target of a sibling's output; 0 is the paper, 1 makes copies of the class")
+	f.Float64("neglected-weight", d.NeglectedWeight, "extension: loss weight of neglected classes; 1 is the paper")
+	f.String("split", d.Split, "kmeans, or random as a control")
+}
+
+func runTrain(ctx context.Context, a *app, o *trainOptions) error {
+	store, err := features.Open(o.data)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	cfg, resume, err := o.config(store.Manifest())
+	if err != nil {
+		return err
+	}
+	engine, stop, err := newEngine(cfg.Engine, a.threads)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	cfg.Engine = engine.Name()
+	cfg.Version = version
+	rep := &trainReporter{a: a}
+	defer rep.end()
+	res, err := train.Run(ctx, cfg, train.Options{
+		Dir: o.out, Store: store, Engine: engine, Resume: resume, Overwrite: o.overwrite,
+		CheckpointEvery: time.Duration(o.checkpointMinutes * float64(time.Minute)), Reporter: rep,
+	})
+	if err != nil {
+		return err
+	}
+	rep.end()
+	a.print.result(trainResult{res})
+	return nil
+}
+
+// config resolves the settings: the run's own when one is resumed, else the recipe's or the net's; then the flags that were
+// given. resume says whether there is a run to go on with.
+func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bool, err error) {
+	if o.resume && o.overwrite {
+		return cfg, false, usagef("--resume goes on with the run in --out, --overwrite removes it: give one of them")
+	}
+	if o.checkpointMinutes <= 0 {
+		return cfg, false, usagef("--checkpoint-minutes %g: it must be more than 0", o.checkpointMinutes)
+	}
+	if net := o.flags.Lookup("net"); net.Changed {
+		if err := known("--net", net.Value.String(), train.Nets()); err != nil {
+			return cfg, false, err
+		}
+	}
+	if o.resume {
+		cfg, err = train.LoadConfig(o.out)
+		resume = true
+		if as[*train.NoRunError](err) {
+			resume, err = false, nil // killed before it began: nothing to go on with
+		}
+	}
+	if !resume && err == nil {
+		cfg, err = train.NewConfig(o.flags.Lookup("recipe").Value.String(), o.flags.Lookup("net").Value.String(), m)
+	}
+	if err != nil {
+		return cfg, resume, err
+	}
+	for _, name := range train.Flags() {
+		f := o.flags.Lookup(name)
+		if f == nil || !f.Changed || name == "engine" && f.Value.String() == "auto" {
+			continue
+		}
+		if err := cfg.Set(name, f.Value.String()); err != nil {
+			return cfg, resume, err
+		}
+	}
+	for _, name := range train.SubclassFlags() {
+		if f := o.flags.Lookup(name); f.Changed && !cfg.Subclass {
+			return cfg, resume, usagef("--%s means nothing without --subclass", name)
+		}
+	}
+	return cfg, resume, nil
+}
+
+// trainResult is what train prints.
+type trainResult struct{ *train.Result }
+
+func (r trainResult) text(w io.Writer) {
+	fmt.Fprintf(w, "%s: %s, %d classes", r.Dir, r.Net, r.Classes)
+	if r.Outputs > r.Classes {
+		fmt.Fprintf(w, ", %d subclasses", r.Outputs)
+	}
+	fmt.Fprintf(w, ", engine %s: %s, %s, training loss %.4f, %.0f s\n", r.Engine, count(r.Epochs, "epoch"), count(int(r.Steps), "step"), r.Loss, r.Seconds)
+	if v := r.Best; v != nil {
+		fmt.Fprintf(w, "best epoch %d, validated: %s\n", r.BestEpoch, metricsText(v))
+	}
+	if n := len(r.Neglected); n > 0 {
+		shown := slices.Clone(r.Neglected[:min(n, 20)])
+		fmt.Fprintf(w, "neglected classes, most neglected first: %s", strings.Trim(fmt.Sprint(shown), "[]"))
+		if n > len(shown) {
+			fmt.Fprintf(w, " ... (%d)", n)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func metricsText(v *train.Validation) string {
+	return fmt.Sprintf("GAP %.4f, mAP %.4f, Hit@1 %.4f, PERR %.4f, loss %.4f", v.GAP, v.MAP, v.Hit1, v.PERR, v.Loss)
+}
+
+// trainReporter shows how a training gets on: a bar a stage and a log line an epoch; with --json an event an epoch.
+type trainReporter struct {
+	a     *app
+	bar   *progress
+	total int64
+}
+
+// epochEvent is what --json prints after each epoch.
+type epochEvent struct {
+	Event    string            `json:"event"` // "epoch"
+	Stage    int               `json:"stage"`
+	Epoch    int               `json:"epoch"`
+	Step     int64             `json:"step"`
+	Loss     float64           `json:"loss"`
+	LR       float64           `json:"lr"`
+	PerSec   float64           `json:"examples_per_s"`
+	Validate *train.Validation `json:"validate,omitempty"`
+}
+
+func (r *trainReporter) Stage(stage int, what string, total, done int64) {
+	r.end()
+	r.total = total
+	r.a.log.Info(fmt.Sprintf("stage %d: %s", stage, what))
+	if total > 0 {
+		r.bar = r.a.newProgress(fmt.Sprintf("stage %d", stage), false)
+		r.bar.set(done, total)
+	}
+}
+
+func (r *trainReporter) Progress(p *train.Progress) {
+	if r.bar != nil {
+		r.bar.set(p.Examples, p.Total)
+	}
+}
+
+func (r *trainReporter) Validated(p *train.Progress, v *train.Validation) {
+	r.a.log.Info(fmt.Sprintf("stage %d, epoch %d of %d: training loss %.4f; validated: %s", p.Stage, p.Epoch, p.Epochs, p.Loss, metricsText(v)))
+	r.a.print.event(epochEvent{"epoch", p.Stage, p.Epoch, p.Step, p.Loss, p.LR, p.PerSec, v})
+}
+
+func (r *trainReporter) Message(text string) { r.a.log.Info(text) }
+
+func (r *trainReporter) end() {
+	if r.bar != nil {
+		r.bar.end()
+		r.bar = nil
+	}
+}
