@@ -5,9 +5,10 @@ import (
 	"sdnn/nn/cpu/kernel"
 )
 
-// A convolution is a matrix product of patches with the weights. Patches
-// (im2col) are written for a chunk of images at a time, so that they stay near
-// the second-level cache:
+// A 3x3 convolution of stride 1 and padding 1 whose channels are multiples of 16
+// goes the fast way (kernel.Conv3x3). Every other convolution is a matrix
+// product of patches with the weights. Patches (im2col) are written for a chunk
+// of images at a time, so that they stay near the second-level cache:
 //
 //	forward   y[pixel,O]       = patches(x)[pixel, K K C] · W[O, K K C]ᵀ
 //	weights   dW[O, K K C]    += dy[pixel,O]ᵀ · patches(x)[pixel, K K C]
@@ -104,9 +105,43 @@ func (g *geometry) patcher(b *binder, x *ref, patches []float32) func(lo, hi int
 	}
 }
 
+// fast lowers a convolution to kernel.Conv3x3 if that takes it. The
+// function that args returns sets the operands.
+func (l *lowering) fast(n *nn.Node, kind kernel.ConvKind, g geometry, batch int, args func(b *binder) func(*kernel.ConvArgs)) bool {
+	if g.k != 3 || g.stride != 1 || g.pad != 1 || !kernel.FastConv() {
+		return false
+	}
+	conv := kernel.NewConv3x3(kind, batch, g.h, g.w, g.c, g.o)
+	if conv == nil {
+		return false
+	}
+	work := l.temp(conv.Workspace())
+	op := l.emit(n.Op.Kind(), n.In, []*nn.Value{n.Out[0], work}, func(b *binder) func() {
+		var a kernel.ConvArgs
+		out, ws, set := b.ref(n.Out[0]), b.ref(work), args(b)
+		return func() {
+			a.Rows, a.Out, a.Work = b.s.rows, out.data, ws.data
+			set(&a)
+			conv.Run(b.s.pool, a)
+		}
+	})
+	op.flops = g.flops
+	return true
+}
+
 func (l *lowering) conv2d(n *nn.Node, o nn.Conv2D) {
 	x, w, y := n.In[0], n.In[1], n.Out[0]
 	g := newGeometry(x.Shape, y.Shape, w.Shape[1], o.Stride, o.Pad, x.Shape[0])
+	if l.fast(n, kernel.ConvForward, g, x.Shape[0], func(b *binder) func(*kernel.ConvArgs) {
+		xs, ws := b.ref(x), b.ref(w)
+		var bias []float32
+		if len(n.In) == 3 {
+			bias = b.ref(n.In[2]).data
+		}
+		return func(a *kernel.ConvArgs) { a.X, a.W, a.Bias = xs.get(), ws.data, bias }
+	}) {
+		return
+	}
 	patches := l.temp(g.chunk * g.pixels() * g.depth())
 	op := l.emit(n.Op.Kind(), n.In, []*nn.Value{y, patches}, func(b *binder) func() {
 		xs, ws, ys, ps := b.ref(x), b.ref(w), b.ref(y), b.ref(patches)
@@ -133,6 +168,12 @@ func (l *lowering) conv2d(n *nn.Node, o nn.Conv2D) {
 func (l *lowering) conv2dBackwardWeight(n *nn.Node, o nn.Conv2DBackwardWeight) {
 	dy, x, dw := n.In[0], n.In[1], n.Out[0]
 	g := newGeometry(x.Shape, dy.Shape, o.Kernel, o.Stride, o.Pad, x.Shape[0])
+	if l.fast(n, kernel.ConvWeights, g, x.Shape[0], func(b *binder) func(*kernel.ConvArgs) {
+		ds, xs := b.ref(dy), b.ref(x)
+		return func(a *kernel.ConvArgs) { a.DY, a.X = ds.get(), xs.get() }
+	}) {
+		return
+	}
 	patches := l.temp(g.chunk * g.pixels() * g.depth())
 	op := l.emit(n.Op.Kind(), n.In, []*nn.Value{dw, patches}, func(b *binder) func() {
 		ds, xs, ws, ps := b.ref(dy), b.ref(x), b.ref(dw), b.ref(patches)
@@ -155,6 +196,12 @@ func (l *lowering) conv2dBackwardWeight(n *nn.Node, o nn.Conv2DBackwardWeight) {
 func (l *lowering) conv2dBackwardData(n *nn.Node, o nn.Conv2DBackwardData) {
 	dy, w, dx := n.In[0], n.In[1], n.Out[0]
 	g := newGeometry(dx.Shape, dy.Shape, w.Shape[1], o.Stride, o.Pad, dx.Shape[0])
+	if l.fast(n, kernel.ConvData, g, dx.Shape[0], func(b *binder) func(*kernel.ConvArgs) {
+		ds, ws := b.ref(dy), b.ref(w)
+		return func(a *kernel.ConvArgs) { a.X, a.W = ds.get(), ws.data }
+	}) {
+		return
+	}
 	patches := l.temp(g.chunk * g.pixels() * g.depth())
 	op := l.emit(n.Op.Kind(), n.In, []*nn.Value{dx, patches}, func(b *binder) func() {
 		ds, ws, xs, ps := b.ref(dy), b.ref(w), b.ref(dx), b.ref(patches)

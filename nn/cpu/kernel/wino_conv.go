@@ -1,0 +1,449 @@
+package kernel
+
+import (
+	"fmt"
+	"unsafe"
+
+	"sdnn/nn/cpu/pool"
+)
+
+// Conv3x3 computes 3x3 convolutions of stride 1 and padding 1 of one shape, or
+// one of their two gradients, by the fast algorithms of wino.go. It keeps what
+// it needs from call to call, so that calls do not allocate; one call may be in
+// progress at a time.
+type Conv3x3 struct {
+	alg         *winoAlgorithm
+	kind        ConvKind
+	batch, h, w int
+	k, n        int // channels that are read and written; for ConvWeights those of x and dy
+	down, right int // tiles of an image
+	chunk       int // tiles that are transformed together
+	group       int // channels of the output (ConvWeights: of dy) that are multiplied together
+	workspace   int // floats
+	segments    int // 0: threads share a chunk; else each thread has its own, and ConvWeights this many partial sums
+
+	// The call in progress.
+	pool           *pool.Pool
+	gemm           *gemmISA
+	isa            *winoISA
+	rows, tiles    int // of the batch
+	src, src2, dst []float32
+	weights, bias  []float32
+	vs, us, ms, ds winoLayout
+	v, u, d        []float32 // parts of the workspace
+	first, last    int       // tiles of the shared chunk
+	absent         []float32 // zeros
+	workers        []winoWorker
+	runWeights     func(task, worker int)
+	runChunk       func(task, worker int)
+	runTransform   func(task, worker int)
+	runGroup       func(task, worker int)
+	runReduce      func(task, worker int)
+}
+
+// ConvKind says which of the three products of a convolution is meant.
+type ConvKind int
+
+// The products of a convolution.
+const (
+	ConvForward ConvKind = iota // y from x and W
+	ConvData                    // dx from dy and W
+	ConvWeights                 // dW from dy and x
+)
+
+// winoWorker is what a worker needs for itself.
+type winoWorker struct {
+	call  winoCall
+	micro microCall
+	lost  []float32 // what is written outside of an image
+	_     [128]byte
+}
+
+const (
+	// winoLocalTiles is the number of tiles from which every thread works on
+	// chunks of its own: fewer, and the weights would be read too often.
+	winoLocalTiles = 1024
+	// winoLocalChunk is a chunk of one thread: divisible by the rows of all
+	// micro-tiles, and with its points near the second-level cache.
+	winoLocalChunk = 42
+	// winoSharedFloats bounds the points of a chunk that threads share.
+	winoSharedFloats = 5 << 19
+	// winoDepth is the number of channels whose weights a task transforms, and
+	// winoTileBlock the number of tiles of a task of a shared chunk.
+	winoDepth, winoTileBlock = 64, 4
+)
+
+// NewConv3x3 plans a convolution of x [batch,h,w,c] to y [batch,h,w,o]. It
+// returns nil where the fast algorithms do not apply: for channels that are no
+// multiples of 16 and maps of one row or column.
+func NewConv3x3(kind ConvKind, batch, h, w, c, o int) *Conv3x3 {
+	if batch < 1 || c < 1 || o < 1 || c%16 != 0 || o%16 != 0 || h < 2 || w < 2 {
+		return nil
+	}
+	v := &Conv3x3{kind: kind, alg: winograd4, batch: batch, h: h, w: w, k: c, n: o}
+	if h == 2 && w == 2 {
+		v.alg = toeplitz2
+	}
+	if kind == ConvData {
+		v.k, v.n = o, c
+	}
+	v.down, v.right = ceilDiv(h, v.alg.tile), ceilDiv(w, v.alg.tile)
+	v.planSizes()
+	v.planWorkspace()
+	v.absent = make([]float32, 6*max(c, o))
+	v.runWeights, v.runChunk, v.runTransform = v.weightsTask, v.chunkTask, v.transformTask
+	v.runGroup, v.runReduce = v.groupTask, v.reduceTask
+	if kind == ConvWeights {
+		v.runChunk, v.runTransform, v.runGroup = v.segmentTask, v.transformBothTask, v.weightGroupTask
+	}
+	return v
+}
+
+// planSizes chooses chunks and groups by the shape alone.
+func (v *Conv3x3) planSizes() {
+	tiles := v.batch * v.down * v.right
+	p := v.alg.points * v.alg.points
+	if tiles >= winoLocalTiles && v.alg == winograd4 {
+		v.chunk, v.group, v.segments = winoLocalChunk, min(v.n, 128), 4
+		if v.kind == ConvWeights {
+			v.chunk, v.group = 48, v.n
+		}
+		return
+	}
+	v.group = min(v.n, 64)
+	v.chunk = min(tiles, max(winoLocalChunk, winoSharedFloats/(p*v.k)/winoLocalChunk*winoLocalChunk))
+	if v.kind == ConvWeights {
+		v.chunk = min(tiles, 128)
+	}
+}
+
+// keepsWeights reports whether all of U is kept in the workspace: where it is
+// read more than once. Otherwise a group's U lives in the worker's memory.
+func (v *Conv3x3) keepsWeights() bool {
+	return v.segments > 0 || v.chunk < v.batch*v.down*v.right
+}
+
+// groups returns the number of groups of channels of the output.
+func (v *Conv3x3) groups() int { return ceilDiv(v.n, v.group) }
+
+// layOut sets the layouts for a code path.
+func (v *Conv3x3) layOut(level Level) {
+	v.gemm, v.isa = gemmPaths[level], winoPaths[level]
+	q, nr, lanes := v.alg.points, v.gemm.nr, v.isa.lanes
+	if v.kind == ConvWeights {
+		v.vs = panelLayout(q, v.chunk, nr, v.k, lanes)
+		v.ds = panelLayout(q, v.chunk, lanes, v.n, lanes)
+		v.us = matrixLayout(q, v.group, v.k, lanes)
+		return
+	}
+	v.vs = rowLayout(q, v.chunk, v.k, lanes)
+	v.us = panelLayout(q, v.k, nr, v.group, lanes)
+	v.ms = matrixLayout(q, v.chunk, v.group, lanes)
+}
+
+// Workspace returns the number of floats of workspace that Run needs, on any
+// code path.
+func (v *Conv3x3) Workspace() int { return v.workspace }
+
+// planWorkspace computes Workspace.
+func (v *Conv3x3) planWorkspace() {
+	for level, isa := range winoPaths {
+		if isa == nil {
+			continue
+		}
+		v.layOut(Level(level))
+		n := 0
+		if v.keepsWeights() {
+			n += v.us.size * v.groups() * max(1, v.partials())
+		}
+		if v.segments == 0 {
+			n += v.vs.size
+			if v.kind == ConvWeights {
+				n += v.ds.size
+			}
+		}
+		v.workspace = max(v.workspace, n)
+	}
+}
+
+// partials returns the number of partial sums of dU.
+func (v *Conv3x3) partials() int {
+	if v.kind == ConvWeights {
+		return v.segments
+	}
+	return 0
+}
+
+// ConvArgs are the operands of a convolution.
+type ConvArgs struct {
+	Rows int       // images, at most batch
+	X    []float32 // x, or dy for ConvData: [Rows,h,w,channels]
+	DY   []float32 // ConvWeights: dy
+	W    []float32 // [O,3,3,C]; not for ConvWeights
+	Bias []float32 // [O], ConvForward only, or nil
+	Out  []float32 // y, dx, or dW, overwritten
+	Work []float32 // Workspace() floats, overwritten
+}
+
+// Run computes the convolution. It panics when an operand is too short.
+func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
+	v.check(a)
+	v.layOut(path)
+	v.pool, v.rows, v.tiles = p, a.Rows, a.Rows*v.down*v.right
+	v.src, v.src2, v.dst, v.weights, v.bias = a.X, a.DY, a.Out, a.W, a.Bias
+	if len(v.workers) < p.Threads() {
+		v.workers = make([]winoWorker, p.Threads())
+		for i := range v.workers {
+			v.workers[i].lost = make([]float32, 4*v.n)
+		}
+	}
+	work := a.Work
+	v.u, v.v, v.d = nil, nil, nil
+	if v.keepsWeights() {
+		n := v.us.size * v.groups() * max(1, v.partials())
+		v.u, work = work[:n], work[n:]
+	}
+	if v.segments == 0 {
+		v.v, v.d = work[:v.vs.size], work[v.vs.size:]
+	}
+	if v.kind == ConvWeights {
+		v.runBackwardWeights()
+	} else {
+		v.runForward()
+	}
+	v.src, v.src2, v.dst, v.weights, v.bias, v.u, v.v, v.d = nil, nil, nil, nil, nil, nil, nil, nil
+}
+
+// check panics on operands that do not fit.
+func (v *Conv3x3) check(a ConvArgs) {
+	pixels := a.Rows * v.h * v.w
+	need := func(name string, x []float32, n int) {
+		if len(x) < n {
+			panic(fmt.Sprintf("kernel: Conv3x3: %s has %d values, needs %d", name, len(x), n))
+		}
+	}
+	if a.Rows < 1 || a.Rows > v.batch {
+		panic(fmt.Sprintf("kernel: Conv3x3 of %d images, planned for 1 to %d", a.Rows, v.batch))
+	}
+	need("X", a.X, pixels*v.k)
+	need("Work", a.Work, v.workspace)
+	if v.kind == ConvWeights {
+		need("DY", a.DY, pixels*v.n)
+		need("Out", a.Out, 9*v.k*v.n)
+		return
+	}
+	need("W", a.W, 9*v.k*v.n)
+	need("Out", a.Out, pixels*v.n)
+	if a.Bias != nil {
+		need("Bias", a.Bias, v.n)
+	}
+}
+
+// runForward does the convolution in one of two ways: with segments, threads
+// take chunks of tiles from input to output; else they share the work of a
+// chunk, tiles of its input and then groups of its output channels.
+func (v *Conv3x3) runForward() {
+	if v.segments > 0 {
+		v.pool.Run(v.groups()*ceilDiv(v.k, winoDepth), v.runWeights)
+		v.pool.Run(ceilDiv(v.tiles, v.chunk), v.runChunk)
+		return
+	}
+	for v.first = 0; v.first < v.tiles; v.first += v.chunk {
+		v.last = min(v.first+v.chunk, v.tiles)
+		v.pool.Run(ceilDiv(v.last-v.first, winoTileBlock), v.runTransform)
+		v.pool.Run(v.groups(), v.runGroup)
+	}
+}
+
+// weightsTask transforms the weights of a group for some channels.
+func (v *Conv3x3) weightsTask(task, worker int) {
+	g, k0 := task%v.groups(), task/v.groups()*winoDepth
+	temp := v.scratch(worker, v.tempSize())
+	v.transformWeights(worker, g, k0, min(k0+winoDepth, v.k), v.u[g*v.us.size:][:v.us.size], temp)
+}
+
+// chunkTask convolves a chunk of tiles.
+func (v *Conv3x3) chunkTask(task, worker int) {
+	first := task * v.chunk
+	last := min(first+v.chunk, v.tiles)
+	buf := v.scratch(worker, v.vs.size+v.ms.size)
+	points, m := buf[:v.vs.size], buf[v.vs.size:]
+	v.transformInput(worker, first, last, points)
+	for g := range v.groups() {
+		v.multiply(worker, last-first, g, points, v.u[g*v.us.size:], m)
+		v.transformOutput(worker, first, last, g, m)
+	}
+}
+
+// transformTask transforms a block of tiles of the shared chunk.
+func (v *Conv3x3) transformTask(task, worker int) {
+	first := v.first + task*winoTileBlock
+	v.transformInput(worker, first, min(first+winoTileBlock, v.last), v.v[(first-v.first)*v.vs.row:])
+}
+
+// groupTask does a group of output channels of the shared chunk.
+func (v *Conv3x3) groupTask(g, worker int) {
+	size := v.ms.size + v.tempSize()
+	if v.u == nil {
+		size += v.us.size
+	}
+	buf := v.scratch(worker, size)
+	m, temp, u := buf[:v.ms.size], buf[v.ms.size:][:v.tempSize()], buf[v.ms.size+v.tempSize():]
+	if v.u != nil {
+		u = v.u[g*v.us.size:][:v.us.size]
+	}
+	if v.first == 0 {
+		for k0 := 0; k0 < v.k; k0 += winoDepth {
+			v.transformWeights(worker, g, k0, min(k0+winoDepth, v.k), u, temp)
+		}
+	}
+	v.multiply(worker, v.last-v.first, g, v.v, u, m)
+	v.transformOutput(worker, v.first, v.last, g, m)
+}
+
+// scratch returns n floats of the worker's memory.
+func (v *Conv3x3) scratch(worker, n int) []float32 {
+	raw := v.pool.Scratch(worker, 4*n)
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), n)
+}
+
+// channels returns the channels [n0, n1) of a group of the output.
+func (v *Conv3x3) channels(g int) (n0, n1 int) {
+	return g * v.group, min((g+1)*v.group, v.n)
+}
+
+// eachTile calls f for tiles [first, last) with the image, row and column of tiles.
+func (v *Conv3x3) eachTile(first, last int, f func(i, image, ty, tx int)) {
+	per := v.down * v.right
+	image, ty, tx := first/per, first%per/v.right, first%v.right
+	for i := range last - first {
+		f(i, image, ty, tx)
+		if tx++; tx == v.right {
+			tx = 0
+			if ty++; ty == v.down {
+				ty = 0
+				image++
+			}
+		}
+	}
+}
+
+// transformInput writes V of tiles [first, last), the first at the start of points.
+func (v *Conv3x3) transformInput(worker, first, last int, points []float32) {
+	c := &v.workers[worker].call
+	c.image, c.absent, c.pixel, c.biases = v.src, v.absent, 4*v.k, nil
+	transform, a := v.isa.input[v.alg.id], v.alg
+	for k0 := 0; k0 < v.k; k0 += gemmKC {
+		c.setPoints(&v.vs, min(gemmKC, v.k-k0), v.isa.lanes)
+		at := k0 / gemmKC * v.vs.block
+		v.eachTile(first, last, func(i, image, ty, tx int) {
+			c.setWindow(image*v.h*v.w*v.k, v.h, v.w, v.k, k0, ty*a.tile-a.border, tx*a.tile-a.border, a.window)
+			c.point = points[at+i*v.vs.row:]
+			transform(c)
+		})
+	}
+}
+
+// transformOutput writes the pixels of tiles [first, last) for a group of channels.
+func (v *Conv3x3) transformOutput(worker, first, last, g int, m []float32) {
+	w := &v.workers[worker]
+	c := &w.call
+	n0, n1 := v.channels(g)
+	c.image, c.absent, c.pixel, c.biases = v.dst, w.lost, 4*v.n, nil
+	if v.bias != nil {
+		c.biases = v.bias[n0:n1]
+	}
+	c.setPoints(&v.ms, n1-n0, v.isa.lanes)
+	transform, a := v.isa.output[v.alg.id], v.alg
+	v.eachTile(first, last, func(i, image, ty, tx int) {
+		c.setWindow(image*v.h*v.w*v.n, v.h, v.w, v.n, n0, ty*a.tile, tx*a.tile, a.tile)
+		c.point = m[i*v.ms.row:]
+		transform(c)
+	})
+}
+
+// multiply computes M = V U for the tiles of a chunk and a group of channels.
+func (v *Conv3x3) multiply(worker, tiles, g int, points, u, m []float32) {
+	const line = 64
+	isa, call := v.gemm, &v.workers[worker].micro
+	n0, n1 := v.channels(g)
+	*call = microCall{ldc: 4 * v.ms.row, bPanel: 4 * v.k * isa.nr, panels: ceilDiv(n1-n0, isa.nr)}
+	call.last = n1 - n0 - (call.panels-1)*isa.nr
+	panels := ceilDiv(tiles, isa.mr)
+	low := tiles / panels
+	high := tiles - low*panels // so many panels have low+1 tiles
+	q := v.alg.points
+	for p := range q * q {
+		for k0 := 0; k0 < v.k; k0 += gemmKC {
+			call.k = min(gemmKC, v.k-k0)
+			call.b = &u[v.us.at(p, q)+k0*isa.nr]
+			call.accumulate = min(k0, 1)
+			call.aheadLines = call.k * 4 / line
+			call.aheadJump = 4*gemmKC - call.aheadLines*line
+			at, to := v.vs.at(p, q)+k0/gemmKC*v.vs.block, v.ms.at(p, q)
+			for i, panel := 0, 0; panel < panels; panel++ {
+				rows := low
+				if panel < high {
+					rows++
+				}
+				call.a, call.c = &points[at+i*gemmKC], &m[to+i*v.ms.row]
+				call.ahead = uintptr(unsafe.Pointer(call.a)) + uintptr(4*gemmKC*rows)
+				isa.micro(rows, false, call)
+				i += rows
+			}
+		}
+	}
+}
+
+// tempSize is the number of floats that transformWeights needs.
+func (v *Conv3x3) tempSize() int {
+	if v.kind == ConvData {
+		return 0
+	}
+	return 10 * winoDepth * v.gemm.nr
+}
+
+// transformWeights writes U of channels [k0, k1) of the input and a group of
+// channels of the output to u, the group's.
+func (v *Conv3x3) transformWeights(worker, g, k0, k1 int, u, temp []float32) {
+	c := &v.workers[worker].call
+	n0, n1 := v.channels(g)
+	nr, transform := v.gemm.nr, v.isa.weights[v.alg.id]
+	c.biases, c.columns = nil, 7
+	if v.kind == ConvData { // W [k,3,3,n], turned by 180 degrees
+		c.image, c.pixel = v.weights, -4*v.n
+		c.setPoints(&v.us, n1-n0, v.isa.lanes)
+		for k := k0; k < k1; k++ {
+			for y := range 3 {
+				c.rowAt[y] = (9*k+8-3*y)*v.n + n0
+			}
+			c.point = u[k*nr:]
+			transform(c)
+		}
+		return
+	}
+	// W [n,3,3,k]: the taps of a panel are transposed first.
+	depth := k1 - k0
+	tap := depth * nr
+	c.image, c.pixel = temp, 4*tap
+	c.setPoints(&v.us, tap, v.isa.lanes)
+	c.step = [2]int{4 * v.isa.lanes, 4 * v.isa.lanes}
+	for n := n0; n < n1; n += nr {
+		for t := range 9 {
+			src, ld := v.weights[(9*n+t)*v.k+k0:], 9*v.k
+			if n+nr > n1 { // fewer rows than packTransposed reads
+				rest := temp[9*tap:]
+				for r := range n1 - n {
+					copy(rest[r*depth:(r+1)*depth], src[r*ld:])
+				}
+				src, ld = rest, depth
+			}
+			v.gemm.packTransposed(temp[t*tap:], src, ld, depth)
+		}
+		for y := range 3 {
+			c.rowAt[y] = 3 * y * tap
+		}
+		c.point = u[(n-n0)/nr*nr*v.k+k0*nr:]
+		transform(c)
+	}
+}

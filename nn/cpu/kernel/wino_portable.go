@@ -1,0 +1,182 @@
+package kernel
+
+// portableWino are the transforms in plain Go.
+var portableWino = winoISA{
+	lanes:   4,
+	input:   [2]func(*winoCall){toPoints(6, 6, input4), toPoints(2, 3, input2)},
+	grad:    [2]func(*winoCall){toPoints(4, 6, grad4), toPoints(2, 3, grad2)},
+	weights: [2]func(*winoCall){toPoints(3, 6, weights4), toPoints(3, 3, weights2)},
+	output:  [2]func(*winoCall){fromPoints(6, 4, output4), fromPoints(3, 2, output2)},
+	dw:      [2]func(*winoCall){fromPoints(6, 3, dw4), fromPoints(3, 3, dw2)},
+}
+
+// line holds the values of a transform in one dimension, for four channels.
+type line = [6][4]float32
+
+// toPoints makes a transform of in x in pixels to out x out points of one in
+// one dimension.
+func toPoints(in, out int, f func(*line)) func(*winoCall) {
+	return func(c *winoCall) {
+		at := 0
+		for i := range c.vectors {
+			var t [6]line // columns, transformed
+			for x := range in {
+				if c.columns>>x&1 == 0 {
+					continue
+				}
+				for y := range in {
+					if c.rowAt[y] != winoAbsent {
+						t[x][y] = [4]float32(c.image[c.rowAt[y]+x*c.pixel/4+4*i:])
+					}
+				}
+				f(&t[x])
+			}
+			for y := range out {
+				var row line
+				for x := range in {
+					row[x] = t[x][y]
+				}
+				f(&row)
+				for x := range out {
+					*(*[4]float32)(c.point[at+(y*c.yStep+c.xStep[x])/4:]) = row[x]
+				}
+			}
+			at += c.step[i&1] / 4
+		}
+	}
+}
+
+// fromPoints makes a transform of in x in points to out x out pixels.
+func fromPoints(in, out int, f func(*line)) func(*winoCall) {
+	return func(c *winoCall) {
+		at := 0
+		for i := range c.vectors {
+			var t [6]line // rows, transformed
+			for y := range in {
+				for x := range in {
+					t[y][x] = [4]float32(c.point[at+(y*c.yStep+c.xStep[x])/4:])
+				}
+				f(&t[y])
+			}
+			for x := range out {
+				if c.columns>>x&1 == 0 {
+					continue
+				}
+				var column line
+				for y := range in {
+					column[y] = t[y][x]
+				}
+				f(&column)
+				for y := range out {
+					if c.rowAt[y] == winoAbsent {
+						continue
+					}
+					if c.biases != nil {
+						for j, b := range c.biases[4*i : 4*i+4] {
+							column[y][j] += b
+						}
+					}
+					*(*[4]float32)(c.image[c.rowAt[y]+x*c.pixel/4+4*i:]) = column[y]
+				}
+			}
+			at += c.step[i&1] / 4
+		}
+	}
+}
+
+// The transforms of wino.go's matrices, as gen/wino.go writes them.
+
+const (
+	winoA  = 0.75
+	winoB  = 1.5
+	winoA2 = winoA * winoA
+	winoB2 = winoB * winoB
+	winoF0 = 1 / (winoA2 * winoB2)
+	winoFA = 1 / (2 * winoA2 * (winoA2 - winoB2))
+	winoFB = 1 / (2 * winoB2 * (winoB2 - winoA2))
+)
+
+func input4(d *line) {
+	for i := range 4 {
+		d0, d1, d2, d3, d4, d5 := d[0][i], d[1][i], d[2][i], d[3][i], d[4][i], d[5][i]
+		e, f := d4-winoB2*d2, d3-winoB2*d1
+		g, h := d4-winoA2*d2, d3-winoA2*d1
+		d[0][i] = d4 - (winoA2+winoB2)*d2 + winoA2*winoB2*d0
+		d[1][i], d[2][i] = e+winoA*f, e-winoA*f
+		d[3][i], d[4][i] = g+winoB*h, g-winoB*h
+		d[5][i] = d5 - (winoA2+winoB2)*d3 + winoA2*winoB2*d1
+	}
+}
+
+func grad4(d *line) {
+	for i := range 4 {
+		d0, d1, d2, d3 := d[0][i], d[1][i], d[2][i], d[3][i]
+		e, f := d0+winoA2*d2, d1+winoA2*d3
+		g, h := d0+winoB2*d2, d1+winoB2*d3
+		d[1][i], d[2][i] = e+winoA*f, e-winoA*f
+		d[3][i], d[4][i] = g+winoB*h, g-winoB*h
+		d[5][i] = d3
+	}
+}
+
+func weights4(d *line) {
+	for i := range 4 {
+		d0, d1, d2 := d[0][i], d[1][i], d[2][i]
+		e, f := winoFA*d0+winoFA*winoA2*d2, winoFB*d0+winoFB*winoB2*d2
+		d[0][i] = winoF0 * d0
+		d[1][i], d[2][i] = e+winoFA*winoA*d1, e-winoFA*winoA*d1
+		d[3][i], d[4][i] = f+winoFB*winoB*d1, f-winoFB*winoB*d1
+		d[5][i] = d2
+	}
+}
+
+func output4(d *line) {
+	for i := range 4 {
+		s1, q1 := d[1][i]+d[2][i], d[1][i]-d[2][i]
+		s2, q2 := d[3][i]+d[4][i], d[3][i]-d[4][i]
+		d[0][i] += s1 + s2
+		d[1][i] = winoA*q1 + winoB*q2
+		d[2][i] = winoA2*s1 + winoB2*s2
+		d[3][i] = d[5][i] + winoA2*winoA*q1 + winoB2*winoB*q2
+	}
+}
+
+func dw4(d *line) {
+	for i := range 4 {
+		s1, q1 := d[1][i]+d[2][i], d[1][i]-d[2][i]
+		s2, q2 := d[3][i]+d[4][i], d[3][i]-d[4][i]
+		d[0][i] = winoF0*d[0][i] + winoFA*s1 + winoFB*s2
+		d[1][i] = winoFA*winoA*q1 + winoFB*winoB*q2
+		d[2][i] = d[5][i] + winoFA*winoA2*s1 + winoFB*winoB2*s2
+	}
+}
+
+func input2(d *line) {
+	for i := range 4 {
+		d[0][i], d[2][i] = d[0][i]+d[1][i], d[0][i]
+	}
+}
+
+func grad2(d *line) {
+	for i := range 4 {
+		d[0][i], d[1][i], d[2][i] = d[0][i]+d[1][i], d[0][i], d[1][i]
+	}
+}
+
+func weights2(d *line) {
+	for i := range 4 {
+		d[0][i], d[1][i], d[2][i] = d[1][i], d[2][i]-d[1][i], d[0][i]-d[1][i]
+	}
+}
+
+func output2(d *line) {
+	for i := range 4 {
+		d[0][i], d[1][i] = d[0][i]+d[1][i], d[0][i]+d[2][i]
+	}
+}
+
+func dw2(d *line) {
+	for i := range 4 {
+		d[0][i], d[1][i], d[2][i] = d[2][i], d[0][i]-d[1][i]-d[2][i], d[1][i]
+	}
+}
