@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,61 +14,94 @@ import (
 )
 
 // datasets are the raw formats that can be ingested and made up.
-var datasets = []string{"yt8m"}
+var datasets = append([]string{"yt8m"}, ingest.ImageDatasets()...)
 
 func newIngest(a *app) *cobra.Command {
 	o := &ingest.Options{}
-	cmd := newVerb(a, "ingest DATASET --out STORE --split SPLIT PATH...", "Turn raw files into a store",
-		`Turn raw files into a split of a store, which training and evaluation map into memory. DATASET is yt8m: the video-level
-TFRecord files of YouTube-8M. A PATH is a file, a folder (its *.tfrecord files) or a quoted glob pattern.
+	cmd := newVerb(a, "ingest DATASET --out STORE PATH...", "Turn raw files into a store",
+		`Turn raw files into splits of a store, which training and evaluation map into memory. A PATH is a file, a folder (its files
+of the dataset's kind) or a quoted glob pattern. DATASET is one of
 
-Both checksums of every record are verified. A damaged record stops the ingest with status 3 and leaves the store as it
-was; with --skip-bad damaged records are dropped, reported and counted. An ingest that is interrupted or killed leaves the
+  yt8m      video-level TFRecord files of YouTube-8M; --split is needed
+  cifar10   data_batch_*.bin (split train) and test_batch.bin (test), the binary version
+  cifar100  train.bin and test.bin, the binary version
+  svhn      train_32x32.mat and extra_32x32.mat (both train, the extra images last; name the files to leave them out) and
+            test_32x32.mat: the cropped digits
+
+The names of the files tell the split of images, unless --split does; all splits enter the store at once.
+
+All checksums in the files are verified. A damaged record stops the ingest with status 3 and leaves the store as it was;
+with --skip-bad damaged records are dropped, reported and counted. An ingest that is interrupted or killed leaves the
 store as it was.`,
 		[]string{"sdnn ingest yt8m --out store --split train --vocabulary vocabulary.csv 'yt8m/train*.tfrecord'",
-			"sdnn ingest yt8m --out store --split validate --skip-bad --json yt8m/validate/"},
+			"sdnn ingest cifar10 --out store --json cifar-10-batches-bin/"},
 		func(ctx context.Context, args []string) error {
 			if err := known("dataset", args[0], datasets); err != nil {
 				return err
 			}
 			o.Paths = args[1:]
-			return runIngest(ctx, a, o)
+			return runIngest(ctx, a, args[0], o)
 		})
 	cmd.Args = takesArgs(2, -1, "DATASET or PATH")
 	f := cmd.Flags()
 	f.StringVar(&o.Out, "out", "", "the `store`; made if need be")
-	f.StringVar(&o.Split, "split", "", "train, validate or test")
+	f.StringVar(&o.Split, "split", "", "train, validate or test (default for images: by the names of the files)")
 	f.StringVar(&o.Vocabulary, "vocabulary", "", "CSV `file` with the names of the classes (YouTube-8M's vocabulary.csv)")
-	f.IntVar(&o.Classes, "classes", 0, "number of classes (default the vocabulary's, or else 3862)")
+	f.IntVar(&o.Classes, "classes", 0, "number of classes (default the vocabulary's, or else 3862; images: always the dataset's)")
 	f.BoolVar(&o.SkipBad, "skip-bad", false, "drop damaged records instead of stopping at the first")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace the split if the store has it")
-	require(cmd, "out", "split")
+	require(cmd, "out")
 	return cmd
 }
 
 // ingestResult is what ingest prints.
 type ingestResult struct {
 	Store string `json:"store"`
-	Split string `json:"split"`
+	Split string `json:"split,omitempty"` // if there is but one
 	ingest.Result
+	Splits map[string]int64 `json:"splits,omitempty"` // of images: the rows of each
 }
 
-func runIngest(ctx context.Context, a *app, o *ingest.Options) error {
+func runIngest(ctx context.Context, a *app, dataset string, o *ingest.Options) error {
+	if dataset == "yt8m" && o.Split == "" {
+		return usagef("--split is missing; see sdnn ingest --help")
+	}
 	o.Threads = a.threads
 	bar := a.newProgress("ingest", true)
 	o.Progress = func(p ingest.Progress) { bar.set(p.Bytes, p.TotalBytes) }
 	o.Warn = func(w ingest.Warning) { a.log.Warn(w.Message, "kind", w.Kind) }
-	r, err := ingest.YT8M(ctx, *o)
+	r := ingestResult{Store: o.Out, Split: o.Split}
+	var err error
+	if dataset == "yt8m" {
+		r.Result, err = ingest.YT8M(ctx, *o)
+	} else {
+		var images ingest.ImageResult
+		images, err = ingest.Images(ctx, dataset, *o)
+		r.Result, r.Splits = images.Result, images.Splits
+	}
 	bar.end()
 	if err != nil {
 		return err
 	}
-	a.print.result(ingestResult{o.Out, o.Split, r})
+	if len(r.Splits) == 1 {
+		for name := range r.Splits {
+			r.Split = name
+		}
+	}
+	a.print.result(r)
 	return nil
 }
 
 func (r ingestResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%s: split %s: %d rows of %s (%s) in %s (%s), %.1f s", r.Store, r.Split, r.Rows,
+	what := "split " + r.Split
+	if r.Split == "" {
+		var parts []string
+		for _, name := range slices.Sorted(maps.Keys(r.Splits)) {
+			parts = append(parts, fmt.Sprintf("%s (%d)", name, r.Splits[name]))
+		}
+		what = "splits " + strings.Join(parts, ", ")
+	}
+	fmt.Fprintf(w, "%s: %s: %d rows of %s (%s) in %s (%s), %.1f s", r.Store, what, r.Rows,
 		count(r.Files, "file"), size(r.BytesIn), count(r.Shards, "shard"), size(r.BytesOut), r.Seconds)
 	if r.Skipped > 0 {
 		fmt.Fprintf(w, "; %s skipped", count(int(r.Skipped), "damaged record"))

@@ -21,7 +21,7 @@ classes have hidden modes, and some have two opposite ones, which plain training
 DIR must be new, empty, or hold what synth wrote before, which is then replaced.`,
 		[]string{"sdnn synth yt8m --out raw", "sdnn synth yt8m --out raw --videos 500 --classes 20 --seed 7 --json"},
 		func(ctx context.Context, args []string) error {
-			if err := known("dataset", args[0], datasets); err != nil {
+			if err := known("dataset", args[0], []string{"yt8m"}); err != nil {
 				return err
 			}
 			return runSynth(ctx, a, o, out)
