@@ -49,7 +49,7 @@ func TestResume(t *testing.T) {
 			o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
 			whole := mustRun(t, cfg, o)
 			want := files(t, o.Dir)
-			for _, every := range []int{2, 7, 23} {
+			for _, every := range []int{3, 20} {
 				o.Dir = t.TempDir()
 				r, interrupts := runInPieces(t, cfg, o, every)
 				if interrupts == 0 {
@@ -188,7 +188,7 @@ func testKill(t *testing.T, net string, set []string, checkpoints time.Duration)
 	t.Parallel()
 	store, engine := testStore(t, 400), testEngine(t)
 	cfg := testConfig(t, store, net, set...)
-	k := &killer{t: t, dir: t.TempDir(), every: 15}
+	k := &killer{t: t, dir: t.TempDir(), every: 25}
 	o := Options{Dir: k.dir, Store: store, Engine: engine, Reporter: k, CheckpointEvery: checkpoints}
 	mustRun(t, cfg, o)
 	want := files(t, o.Dir)
