@@ -15,7 +15,7 @@ var avx2Gemm = gemmISA{
 }
 
 var avx512Gemm = gemmISA{
-	mr: 14, nr: 32, aStep: 16, maxRows: 1024, maxCols: 256, group: 4, fmas: 32,
+	mr: 14, nr: 32, aStep: 16, maxRows: 1024, maxCols: 384, group: 4, fmas: 32,
 	micro:          microAVX512,
 	packRows:       packRowsAVX512,
 	packTransposed: gemmPackTransposedAVX512,

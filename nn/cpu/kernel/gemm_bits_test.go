@@ -90,8 +90,8 @@ func TestGemmBitsOfThreads(t *testing.T) {
 	pools := []*pool.Pool{pool.New(1), pool.New(2), pool.New(3), pool.New(5)}
 	everyPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
-		for range 25 {
-			p := randomProduct(r, 1+r.IntN(400), 1+r.IntN(700), r.IntN(900))
+		for range 12 {
+			p := randomProduct(r, 1+r.IntN(300), 1+r.IntN(600), r.IntN(900))
 			want := bits(p.run(pools[0]))
 			for _, threads := range pools[1:] {
 				if !slices.Equal(bits(p.run(threads)), want) {
@@ -115,7 +115,7 @@ func TestGemmBitsOfPaths(t *testing.T) {
 			t.Skip("the portable path need not round as fused multiply-add does")
 		}
 		r := rand.New(rand.NewPCG(7, 8))
-		for range 60 {
+		for range 20 {
 			m, n, k := randomSizes(r)
 			p := randomProduct(r, m, n, k)
 			if !slices.Equal(bits(p.run(threads)), bits(p.inOrder())) {

@@ -22,11 +22,15 @@ func (g grid) tile(task int) (i0, i1, j0, j1 int) {
 // planGrid chooses the grid that the model of gridCost finds fastest. Any grid
 // gives the same bits.
 func planGrid(isa *gemmISA, m, n, k, threads int) grid {
+	maxCols := isa.maxCols
+	if m <= fewRows {
+		maxCols -= maxCols / 3 // room for the next block of B beside the packed one
+	}
 	var best grid
 	bestCost := -1.0
 	for downs := ceilDiv(m, isa.maxRows); ; downs++ {
 		rows := ceilDiv(m, downs)
-		minAcross := ceilDiv(n, isa.maxCols)
+		minAcross := ceilDiv(n, maxCols)
 		for across := minAcross; across <= minAcross+4*threads; across++ {
 			cols := roundUp(ceilDiv(n, across), isa.nr)
 			g := grid{m: m, n: n, rows: rows, cols: cols, downs: ceilDiv(m, rows), acrosses: ceilDiv(n, cols)}

@@ -147,7 +147,7 @@ func TestGemmAgainstFloat64(t *testing.T) {
 	defer three.Close()
 	everyPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 2))
-		for range 150 {
+		for range 60 {
 			m, n, k := randomSizes(r)
 			p := randomProduct(r, m, n, k)
 			p.check(t, p.run(one))

@@ -12,6 +12,11 @@ import (
 // stays in a first-level cache of 32 KB.
 const gemmKC = 384
 
+// fewRows is the height up to which a tile's rows of A stay in the second-level
+// cache, so that it is the next block of B that is worth fetching early. Taller
+// tiles spend long enough on a block of B for its packing not to matter.
+const fewRows = 256
+
 // gemmISA is what one code path brings to the product: sizes and inner loops.
 type gemmISA struct {
 	mr, nr  int     // a micro-tile is at most mr x nr values of C, held in registers
@@ -108,7 +113,11 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, i0, i1, j0, j1 
 			j.packA(aBuf, i, rows, count, k0, call.k)
 		}
 		for g := range count {
-			j.lookAhead(call, i, rows, count-g, g*call.k/count, k0)
+			if i1-i0 <= fewRows {
+				j.lookAheadB(call, k0+gemmKC, j0, j1, p+g, panels)
+			} else {
+				j.lookAheadA(call, i, rows, count-g, g*call.k/count, k0)
+			}
 			call.a = &aBuf[g*isa.aStep*gemmKC]
 			call.c = &j.c[i*j.ldc+j0]
 			isa.micro(rows, j.a.Trans, call)
@@ -121,18 +130,38 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, i0, i1, j0, j1 
 	}
 }
 
-// lookAhead tells the micro-kernel to fetch the memory of the panels of A after
+// lookAheadA tells the micro-kernel to fetch the memory of the panels of A after
 // the next count ones, from product k on. An address past A's end does no harm.
-func (j *gemmJob) lookAhead(call *microCall, i, rows, count, k, k0 int) {
-	const line = 64
-	start, stride, width := (i+rows*count)*j.a.Stride+k0, j.a.Stride, call.k
+func (j *gemmJob) lookAheadA(call *microCall, i, rows, count, k, k0 int) {
 	if j.a.Trans {
-		start, width = (k0+k)*j.a.Stride+i+rows*count, rows*j.isa.group
+		call.fetch(j.a, (k0+k)*j.a.Stride+i+rows*count, rows*j.isa.group)
+		return
 	}
-	address := uintptr(unsafe.Pointer(unsafe.SliceData(j.a.Data))) + uintptr(4*start)
+	call.fetch(j.a, (i+rows*count)*j.a.Stride+k0, call.k)
+}
+
+// lookAheadB tells the micro-kernel to fetch the block of B from product k0 on:
+// the part that falls to panel p of the given number of panels of A.
+func (j *gemmJob) lookAheadB(call *microCall, k0, j0, j1, p, panels int) {
+	depth := min(gemmKC, j.k-k0)
+	switch {
+	case depth <= 0: // no next block: one line again and again
+		call.fetch(Matrix{Data: j.b.Data, Stride: 0}, 0, 1)
+	case j.b.Trans:
+		call.fetch(j.b, (j0+(j1-j0)*p/panels)*j.b.Stride+k0, depth)
+	default:
+		call.fetch(j.b, (k0+depth*p/panels)*j.b.Stride+j0, j1-j0)
+	}
+}
+
+// fetch makes the micro-kernel walk over rows of x in memory, of width values,
+// from index start on.
+func (call *microCall) fetch(x Matrix, start, width int) {
+	const line = 64
+	address := uintptr(unsafe.Pointer(unsafe.SliceData(x.Data))) + uintptr(4*start)
 	call.ahead = address &^ (line - 1)
 	call.aheadLines = ceilDiv(int(address%line)+4*width, line)
-	call.aheadJump = 4*stride - call.aheadLines*line
+	call.aheadJump = 4*x.Stride - call.aheadLines*line
 }
 
 // packA packs count panels of A, each of the given rows, the first at row i,
