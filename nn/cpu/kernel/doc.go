@@ -8,19 +8,19 @@
 // C is cut in tiles, a task of the pool each. A tile is computed block by
 // block of gemmKC products:
 //
-//	              columns of B: <= maxCols                     micro-tile: mr x nr of C
-//	             +----+----+----+----+                         in registers (AVX-512 14 x 32,
-//	  gemmKC     |    |    |    |    |  packed block of B,     AVX2 6 x 16, portable 4 x 4)
-//	  products   | nr | nr | nr | nr |  in panels: stays in
-//	             |    |    |    |    |  the L2 cache           +--------------+
-//	             +----+----+----+----+                         | B row, 2 vec |
-//	  +--------+ +----+----+----+----+                       +-+--------------+
-//	  | mr     | |    |    |    |    |  a row of micro-tiles  |a| acc          |
-//	  +--------+ +----+----+----+----+  of C: L1 and L2,     |a| acc          |
-//	  | panel  | |    |    |    |    |  fetched before it    |a| acc          |
-//	  | of A:  | +----+----+----+----+  is added to          |.| ...          |
-//	  | L1     | |    |    |    |    |                       +-+--------------+
-//	  +--------+ +----+----+----+----+                      a value of A is broadcast
+//	            columns of B: <= maxCols                     micro-tile: mr x nr of C
+//	           +----+----+----+----+                         in registers (AVX-512 14 x 32,
+//	gemmKC     |    |    |    |    |  packed block of B,     AVX2 6 x 16, portable 4 x 4)
+//	products   | nr | nr | nr | nr |  in panels: stays in
+//	           |    |    |    |    |  the L2 cache           +--------------+
+//	           +----+----+----+----+                         | B row, 2 vec |
+//	+--------+ +----+----+----+----+                       +-+--------------+
+//	| mr     | |    |    |    |    |  a row of micro-tiles  |a| acc          |
+//	+--------+ +----+----+----+----+  of C: L1 and L2,     |a| acc          |
+//	| panel  | |    |    |    |    |  fetched before it    |a| acc          |
+//	| of A:  | +----+----+----+----+  is added to          |.| ...          |
+//	| L1     | |    |    |    |    |                       +-+--------------+
+//	+--------+ +----+----+----+----+                      a value of A is broadcast
 //
 // For each panel of A the micro-kernel goes over the panels of B, so a panel
 // of A is read from L1 and B streams from L2, 128 bytes for 28 multiply-adds

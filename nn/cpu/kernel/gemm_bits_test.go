@@ -76,8 +76,8 @@ func (p *product) inOrder() []float32 {
 	return c
 }
 
-// bits turns values to their bits, so that NaN and -0 compare.
-func bits(x []float32) []uint32 {
+// gemmBits turns values to their bits, so that NaN and -0 compare.
+func gemmBits(x []float32) []uint32 {
 	b := make([]uint32, len(x))
 	for i, v := range x {
 		b[i] = math.Float32bits(v)
@@ -92,9 +92,9 @@ func TestGemmBitsOfThreads(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
 		for range 12 {
 			p := randomProduct(r, 1+r.IntN(300), 1+r.IntN(600), r.IntN(900))
-			want := bits(p.run(pools[0]))
+			want := gemmBits(p.run(pools[0]))
 			for _, threads := range pools[1:] {
-				if !slices.Equal(bits(p.run(threads)), want) {
+				if !slices.Equal(gemmBits(p.run(threads)), want) {
 					t.Fatalf("%v: %d threads end in other bits than one", p, threads.Threads())
 				}
 			}
@@ -118,7 +118,7 @@ func TestGemmBitsOfPaths(t *testing.T) {
 		for range 20 {
 			m, n, k := randomSizes(r)
 			p := randomProduct(r, m, n, k)
-			if !slices.Equal(bits(p.run(threads)), bits(p.inOrder())) {
+			if !slices.Equal(gemmBits(p.run(threads)), gemmBits(p.inOrder())) {
 				t.Fatalf("%v: the bits are not those of the documented order", p)
 			}
 		}
