@@ -2,7 +2,7 @@ package kernel
 
 import "unsafe"
 
-// portableGemm is the path of plain Go: micro-tiles of 4 x 4.
+// portableGemm is the path of plain Go: micro-tiles of 4 x 4, two rows at a time.
 var portableGemm = gemmISA{
 	mr: 4, nr: 4, aStep: 4, maxRows: 512, maxCols: 128, group: 16, fmas: 4,
 	micro:          microPortable,
@@ -25,15 +25,13 @@ func microPortable(rows int, transposed bool, call *microCall) {
 	for p := range call.panels {
 		b := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(call.b), p*call.bPanel)), nr*call.k)
 		var acc [4][nr]float32
-		switch {
-		case call.k == 0: // an empty sum
-		case rows == 4 && transposed:
-			acc = dot4x4(a, 1, kStep, b)
-		case rows == 4:
-			acc = dot4x4(a, gemmKC, 1, b)
-		default:
-			for r := range rows {
-				acc[r] = dot1x4(a[r*rowStep:], kStep, b)
+		if call.k > 0 {
+			for r := 0; r < rows; r += 2 {
+				if r+1 == rows {
+					acc[r] = dot1x4(a[r*rowStep:], kStep, b)
+					break
+				}
+				acc[r], acc[r+1] = dot2x4(a[r*rowStep:], rowStep, kStep, b)
 			}
 		}
 		cols := nr
@@ -59,12 +57,14 @@ func microPortable(rows int, transposed bool, call *microCall) {
 	}
 }
 
-// dot4x4 multiplies 4 rows of a, rowStep values apart, by a panel of 4 columns.
-func dot4x4(a []float32, rowStep, kStep int, b []float32) [4][4]float32 {
-	var c00, c01, c02, c03, c10, c11, c12, c13, c20, c21, c22, c23, c30, c31, c32, c33 float32
+// dot2x4 multiplies 2 rows of a, rowStep values apart, by a panel of 4 columns.
+// Its 14 values fit the 15 registers that Go's compiler has on amd64; 4 x 4
+// would spill.
+func dot2x4(a []float32, rowStep, kStep int, b []float32) (r0, r1 [4]float32) {
+	var c00, c01, c02, c03, c10, c11, c12, c13 float32
 	for i := 0; len(b) >= 4; i += kStep {
 		b0, b1, b2, b3 := b[0], b[1], b[2], b[3]
-		a0, a1, a2, a3 := a[i], a[i+rowStep], a[i+2*rowStep], a[i+3*rowStep]
+		a0, a1 := a[i], a[i+rowStep]
 		c00 += a0 * b0
 		c01 += a0 * b1
 		c02 += a0 * b2
@@ -73,20 +73,12 @@ func dot4x4(a []float32, rowStep, kStep int, b []float32) [4][4]float32 {
 		c11 += a1 * b1
 		c12 += a1 * b2
 		c13 += a1 * b3
-		c20 += a2 * b0
-		c21 += a2 * b1
-		c22 += a2 * b2
-		c23 += a2 * b3
-		c30 += a3 * b0
-		c31 += a3 * b1
-		c32 += a3 * b2
-		c33 += a3 * b3
 		b = b[4:]
 	}
-	return [4][4]float32{{c00, c01, c02, c03}, {c10, c11, c12, c13}, {c20, c21, c22, c23}, {c30, c31, c32, c33}}
+	return [4]float32{c00, c01, c02, c03}, [4]float32{c10, c11, c12, c13}
 }
 
-// dot1x4 is dot4x4 for one row.
+// dot1x4 is dot2x4 for one row.
 func dot1x4(a []float32, kStep int, b []float32) [4]float32 {
 	var c0, c1, c2, c3 float32
 	for i := 0; len(b) >= 4; i += kStep {
