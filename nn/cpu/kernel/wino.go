@@ -99,6 +99,7 @@ type winoCall struct {
 	step    [2]int     // bytes from a vector of points to the next, taken in turn
 	tmp     *[36 * lanes]float32
 	bias    uintptr // added to the output by channel, or 0
+	ahead   int     // bytes from a pixel to the one to be fetched for a later tile
 
 	image   []float32 // holds the pixels
 	rowAt   [6]int    // index of each row, or winoAbsent
@@ -109,7 +110,7 @@ type winoCall struct {
 }
 
 // The assembly counts on the layout.
-var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.bias)-160]
+var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.ahead)-168]
 
 // bind computes the addresses.
 func (c *winoCall) bind() {

@@ -71,6 +71,9 @@ const (
 	// winoDepth is the number of channels whose weights a task transforms, and
 	// winoTileBlock the number of tiles of a task of a shared chunk.
 	winoDepth, winoTileBlock = 64, 4
+	// winoAheadChannels is how far ahead pixels are fetched, in tiles times
+	// channels: the time that memory takes.
+	winoAheadChannels = 128
 )
 
 // NewConv3x3 plans a convolution of x [batch,h,w,c] to y [batch,h,w,o]. It
@@ -312,19 +315,40 @@ func (v *Conv3x3) channels(g int) (n0, n1 int) {
 	return g * v.group, min((g+1)*v.group, v.n)
 }
 
-// eachTile calls f for tiles [first, last) with the image, row and column of tiles.
-func (v *Conv3x3) eachTile(first, last int, f func(i, image, ty, tx int)) {
+// tileAt is the place of a tile: the image and the row and column of tiles.
+type tileAt struct{ image, y, x int }
+
+// next goes on to the next tile.
+func (v *Conv3x3) next(t *tileAt) {
+	if t.x++; t.x < v.right {
+		return
+	}
+	t.x = 0
+	if t.y++; t.y == v.down {
+		t.y = 0
+		t.image++
+	}
+}
+
+// pixel returns the index of a tile's first pixel in the batch.
+func (v *Conv3x3) pixel(t tileAt) int {
+	return (t.image*v.h+t.y*v.alg.tile)*v.w + t.x*v.alg.tile
+}
+
+// eachTile calls f for tiles [first, last) after it has set c's ahead for
+// pixels of the given number of channels.
+func (v *Conv3x3) eachTile(c *winoCall, channels, first, last int, f func(i int, t tileAt)) {
 	per := v.down * v.right
-	image, ty, tx := first/per, first%per/v.right, first%v.right
+	t := tileAt{first / per, first % per / v.right, first % v.right}
+	later := t
+	for range ceilDiv(winoAheadChannels, channels) {
+		v.next(&later)
+	}
 	for i := range last - first {
-		f(i, image, ty, tx)
-		if tx++; tx == v.right {
-			tx = 0
-			if ty++; ty == v.down {
-				ty = 0
-				image++
-			}
-		}
+		c.ahead = 4 * channels * (v.pixel(later) - v.pixel(t))
+		f(i, t)
+		v.next(&t)
+		v.next(&later)
 	}
 }
 
@@ -336,8 +360,8 @@ func (v *Conv3x3) transformInput(worker, first, last int, points []float32) {
 	for k0 := 0; k0 < v.k; k0 += gemmKC {
 		c.setPoints(&v.vs, min(gemmKC, v.k-k0), v.isa.lanes)
 		at := k0 / gemmKC * v.vs.block
-		v.eachTile(first, last, func(i, image, ty, tx int) {
-			c.setWindow(image*v.h*v.w*v.k, v.h, v.w, v.k, k0, ty*a.tile-a.border, tx*a.tile-a.border, a.window)
+		v.eachTile(c, v.k, first, last, func(i int, t tileAt) {
+			c.setWindow(t.image*v.h*v.w*v.k, v.h, v.w, v.k, k0, t.y*a.tile-a.border, t.x*a.tile-a.border, a.window)
 			c.point = points[at+i*v.vs.row:]
 			transform(c)
 		})
@@ -355,8 +379,8 @@ func (v *Conv3x3) transformOutput(worker, first, last, g int, m []float32) {
 	}
 	c.setPoints(&v.ms, n1-n0, v.isa.lanes)
 	transform, a := v.isa.output[v.alg.id], v.alg
-	v.eachTile(first, last, func(i, image, ty, tx int) {
-		c.setWindow(image*v.h*v.w*v.n, v.h, v.w, v.n, n0, ty*a.tile, tx*a.tile, a.tile)
+	v.eachTile(c, v.n, first, last, func(i int, t tileAt) {
+		c.setWindow(t.image*v.h*v.w*v.n, v.h, v.w, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
 		c.point = m[i*v.ms.row:]
 		transform(c)
 	})

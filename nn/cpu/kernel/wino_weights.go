@@ -82,16 +82,16 @@ func (v *Conv3x3) transformPanels(worker, first, last int, points, d []float32) 
 	c.image, c.absent, c.pixel, c.biases = v.src, v.absent, 4*v.k, nil
 	c.setPoints(&v.vs, v.k, v.isa.lanes)
 	transform := v.isa.input[a.id]
-	v.eachTile(first, last, func(i, image, ty, tx int) {
-		c.setWindow(image*v.h*v.w*v.k, v.h, v.w, v.k, 0, ty*a.tile-a.border, tx*a.tile-a.border, a.window)
+	v.eachTile(c, v.k, first, last, func(i int, t tileAt) {
+		c.setWindow(t.image*v.h*v.w*v.k, v.h, v.w, v.k, 0, t.y*a.tile-a.border, t.x*a.tile-a.border, a.window)
 		c.point = points[i*v.vs.row:]
 		transform(c)
 	})
 	c.image, c.pixel = v.src2, 4*v.n
 	c.setPoints(&v.ds, v.n, v.isa.lanes)
 	transform = v.isa.grad[a.id]
-	v.eachTile(first, last, func(i, image, ty, tx int) {
-		c.setWindow(image*v.h*v.w*v.n, v.h, v.w, v.n, 0, ty*a.tile, tx*a.tile, a.tile)
+	v.eachTile(c, v.n, first, last, func(i int, t tileAt) {
+		c.setWindow(t.image*v.h*v.w*v.n, v.h, v.w, v.n, 0, t.y*a.tile, t.x*a.tile, a.tile)
 		c.point = d[i*v.ds.row:]
 		transform(c)
 	})

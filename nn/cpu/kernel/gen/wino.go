@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/bits"
+	"slices"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -22,6 +23,7 @@ const (
 	winoStep    = 136
 	winoTmp     = 152
 	winoBias    = 160
+	winoAhead   = 168
 )
 
 // line is a transform in one dimension: in values to out, on registers that it
@@ -30,6 +32,8 @@ const (
 type line struct {
 	in, out int
 	parts   []linePart
+	keep    []float64 // constants that pay to be in registers
+	core    []int     // rows and columns of pixels that no other tile has: fetched ahead
 	do      func(k *kern, d []VecVirtual, part int) []VecVirtual
 }
 
@@ -45,13 +49,13 @@ const (
 )
 
 var (
-	lineInput4 = line{in: 6, out: 6, do: input4, parts: []linePart{
+	lineInput4 = line{in: 6, out: 6, do: input4, keep: []float64{pointA, pointB, squareA, squareB}, core: []int{1, 2, 3, 4}, parts: []linePart{
 		{[]int{0, 1, 2, 3, 4}, []int{0, 1, 2}},
 		{[]int{1, 2, 3, 4, 5}, []int{3, 4, 5}},
 	}}
-	lineGrad4    = line{in: 4, out: 6, do: grad4}
+	lineGrad4    = line{in: 4, out: 6, do: grad4, core: upTo(4)}
 	lineWeights4 = line{in: 3, out: 6, do: weights4}
-	lineOutput4  = line{in: 6, out: 4, do: output4}
+	lineOutput4  = line{in: 6, out: 4, do: output4, core: upTo(4)}
 	lineDW4      = line{in: 6, out: 3, do: dw4}
 
 	lineInput2   = line{in: 2, out: 3, do: input2}
@@ -96,21 +100,24 @@ func (k *kern) plus(x, y VecVirtual, c float64) VecVirtual {
 	return r
 }
 
+// minus returns x - c*y.
+func (k *kern) minus(x, y VecVirtual, c float64) VecVirtual {
+	r := k.copyOf(x)
+	k.fnma(r, y, k.f32(c))
+	return r
+}
+
 func input4(k *kern, d []VecVirtual, part int) []VecVirtual {
 	v := make([]VecVirtual, 6)
 	if part != 1 {
-		v[1], v[2] = k.plusMinus(k.plus(d[4], d[2], -squareB), k.plus(d[3], d[1], -squareB), pointA)
+		e, f := k.minus(d[4], d[2], squareB), k.minus(d[3], d[1], squareB)
+		v[0] = k.minus(e, k.minus(d[2], d[0], squareB), squareA)
+		v[1], v[2] = k.plusMinus(e, f, pointA)
 	}
 	if part != 0 {
-		v[3], v[4] = k.plusMinus(k.plus(d[4], d[2], -squareA), k.plus(d[3], d[1], -squareA), pointB)
-		v[5] = d[5]
-		k.fma(v[5], d[3], k.f32(-squareA-squareB))
-		k.fma(v[5], d[1], k.f32(squareA*squareB))
-	}
-	if part != 1 {
-		v[0] = d[4]
-		k.fma(v[0], d[2], k.f32(-squareA-squareB))
-		k.fma(v[0], d[0], k.f32(squareA*squareB))
+		g, h := k.minus(d[4], d[2], squareA), k.minus(d[3], d[1], squareA)
+		v[5] = k.minus(k.minus(d[5], d[3], squareA), h, squareB)
+		v[3], v[4] = k.plusMinus(g, h, pointB)
 	}
 	return v
 }
@@ -184,7 +191,10 @@ func dw2(k *kern, u []VecVirtual, _ int) []VecVirtual {
 
 // winoLoop writes the loop over vectors of channels. body gets the address of
 // the points and the byte offset of the channels on the other side.
-func (k *kern) winoLoop(body func(call, points, at Register)) {
+func (k *kern) winoLoop(l line, body func(call, points, at Register)) {
+	for _, c := range l.keep {
+		k.keep(k.f32(c))
+	}
 	call := Load(Param("call"), GP64())
 	field := func(disp int) Mem { return Mem{Base: call, Disp: disp} }
 	points, at, left := GP64(), GP64(), GP64()
@@ -257,7 +267,7 @@ func (k *kern) toPoints(l line) {
 	if !k.wide || parts == nil {
 		parts = []linePart{{upTo(l.in), upTo(l.out)}}
 	}
-	k.winoLoop(func(call, points, at Register) {
+	k.winoLoop(l, func(call, points, at Register) {
 		row := GP64()
 		MOVQ(points, row)
 		for i, p := range parts {
@@ -275,6 +285,9 @@ func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register
 	t := k.newBetween(call, len(p.out), l.in)
 	rows := rowsAt(call, at, l.in)
 	k.eachColumn(call, l.in, func(x int, column Register) {
+		if part <= 0 {
+			fetchAhead(l, x, call, column, rows)
+		}
 		d := make([]VecVirtual, l.in)
 		for _, y := range p.in {
 			d[y] = k.vec()
@@ -305,7 +318,7 @@ func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register
 
 // fromPoints transforms points back to pixels: rows first, then columns.
 func (k *kern) fromPoints(l line) {
-	k.winoLoop(func(call, points, at Register) {
+	k.winoLoop(l, func(call, points, at Register) {
 		t := k.newBetween(call, l.in, l.out)
 		row := GP64()
 		MOVQ(points, row)
@@ -325,6 +338,7 @@ func (k *kern) fromPoints(l line) {
 		}
 		rows := rowsAt(call, at, l.out)
 		k.eachColumn(call, l.out, func(x int, column Register) {
+			fetchAhead(l, x, call, column, rows)
 			d := make([]VecVirtual, l.in)
 			for y := range d {
 				d[y] = t.get(y, x)
@@ -336,6 +350,19 @@ func (k *kern) fromPoints(l line) {
 			}
 		}, nil)
 	})
+}
+
+// fetchAhead fetches the pixels of column x for a later tile.
+func fetchAhead(l line, x int, call, column Register, rows []Register) {
+	if !slices.Contains(l.core, x) {
+		return
+	}
+	later := GP64()
+	MOVQ(Mem{Base: call, Disp: winoAhead}, later)
+	ADDQ(column, later)
+	for _, y := range l.core {
+		PREFETCHT0(Mem{Base: rows[y], Index: later, Scale: 1})
+	}
 }
 
 // addBias adds the bias of the channels at, if there is one.
