@@ -182,11 +182,13 @@ func columnsNet() *nn.Model {
 	return b.classify("columns", b.apply("join", nn.Concat{}, end, mid), 3)
 }
 
+// reshapeNet views values whose contents the reverse pass needs again.
 func reshapeNet() *nn.Model {
 	b := build(5)
-	h := b.apply("cube", nn.Reshape{Shape: nn.Shape{4, 3}}, b.dense("hidden", b.input("x", 7), 12))
-	h = b.apply("act", nn.Sigmoid{}, h)
-	return b.classify("reshape", b.flatten("flat", h), 4)
+	h := b.apply("act1", nn.Sigmoid{}, b.dense("hidden", b.input("x", 7), 12))
+	h = b.apply("cube", nn.Reshape{Shape: nn.Shape{4, 3}}, h)
+	h = b.apply("act2", nn.Sigmoid{}, h)
+	return b.classify("reshape", b.apply("act3", nn.Sigmoid{}, b.flatten("flat", h)), 4)
 }
 
 // addNet has values with several readers, and a sum of a value with itself.
@@ -216,6 +218,9 @@ func branches() *nn.Model {
 	c := b.flatten("flat", b.apply("act2", nn.Sigmoid{}, cube))
 	r := b.apply("relu", nn.ReLU{}, b.apply("sum1", nn.Add{}, b.dense("second", h, 12), c))
 	pooled := b.flatten("flat2", b.apply("pool", nn.MaxPool1D{}, cube))
+	other := b.apply("other", nn.Reshape{Shape: nn.Shape{2, 6}}, b.dense("third", r, 12))
+	view := b.apply("sum4", nn.Add{}, b.apply("view", nn.Reshape{Shape: nn.Shape{2, 6}}, h), other)
+	c = b.apply("sum5", nn.Add{}, b.flatten("flat3", view), c)
 	sum := b.apply("sum3", nn.Add{}, b.apply("sum2", nn.Add{}, h, r), c)
 	x := b.apply("join", nn.Concat{}, sum, pooled, b.apply("unit", nn.L2Norm{}, h), c)
 	return b.classify("branches", x, 4)

@@ -26,6 +26,7 @@ func runSession(t *testing.T, e nn.Engine, must []string) {
 				t.Run("deterministic", s.deterministic)
 				t.Run("resume", s.resume)
 				t.Run("slots", s.slots)
+				t.Run("bad-batch", s.badBatch)
 				t.Run("forward-between-steps", s.forwardBetween)
 				t.Run("theta-changes-nothing", s.measuring)
 			})
@@ -206,6 +207,30 @@ func (s *sessionTest) slots(t *testing.T) {
 	checkBits(t, "scores of slot 0 after slot 1", scores[2], scores[0])
 	if rows := s.c.feeds[1].Rows; len(scores[1]) != rows*s.c.model.Outputs() {
 		t.Errorf("slot 1 gave %d scores for %d rows of %d", len(scores[1]), rows, s.c.model.Outputs())
+	}
+}
+
+// badBatch evaluates a batch of NaN, which may fail, and then one with fewer
+// rows: nothing of the first may be left in the second.
+func (s *sessionTest) badBatch(t *testing.T) {
+	good := s.c.feeds[1]
+	want, _, _ := s.open(t, 0).forward(0, good)
+	bad := *s.c.feeds[0]
+	bad.Features = nil
+	for _, x := range s.c.feeds[0].Features {
+		nan := make([]float32, len(x))
+		for i := range nan {
+			nan[i] = float32(math.NaN())
+		}
+		bad.Features = append(bad.Features, nan)
+	}
+	h := s.open(t, 0)
+	fill(h.s, s.c.model, 0, &bad)
+	_, _, _ = h.s.Forward(0)
+	got, _, loss := h.forward(0, good)
+	checkBits(t, "scores after a batch of NaN", got, want)
+	if math.IsNaN(loss) {
+		t.Error("the loss after a batch of NaN is NaN")
 	}
 }
 
