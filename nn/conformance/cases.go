@@ -12,7 +12,7 @@ var (
 	// VideoOps are the ops of the video networks (package mlp).
 	VideoOps = []string{"add", "columns", "concat", "conv1d", "dense", "dropout", "gaussian-noise", "l2-norm",
 		"max-pool1d", "mixture-of-experts", "neglection", "relu", "reshape", "sigmoid", "subclass-ce"}
-	// AllOps are all ops of package nn.
+	// AllOps are all ops that a net of the suite has.
 	AllOps = VideoOps
 )
 

@@ -11,7 +11,7 @@ func (in *interpreter) backward(n *nn.Node, args [][]float64) [][]float64 {
 	case nn.DenseBackwardWeight:
 		return one(denseBackwardWeight(dy, args[1], n.In[0].Shape[1], n.In[1].Shape[1]))
 	case nn.ColumnSum:
-		return one(columnSum(dy, n.In[0].Width()))
+		return one(columnSum(dy, n.Out[0].Shape[0]))
 	case nn.Conv1DBackward:
 		return conv1dBackward(op.Data, args, n.In[1].Shape[1], n.In[2].Shape)
 	case nn.MaxPool1DBackward:
