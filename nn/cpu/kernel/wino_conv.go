@@ -120,10 +120,13 @@ func (v *Conv3x3) planSizes() {
 	}
 }
 
+// tilesOf returns the number of tiles of some images.
+func (v *Conv3x3) tilesOf(images int) int { return images * v.down * v.right }
+
 // keepsWeights reports whether all of U is kept in the workspace: where it is
 // read more than once. Otherwise a group's U lives in the worker's memory.
 func (v *Conv3x3) keepsWeights() bool {
-	return v.segments > 0 || v.chunk < v.batch*v.down*v.right
+	return v.segments > 0 || v.chunk < v.tilesOf(v.batch)
 }
 
 // groups returns the number of groups of channels of the output.
@@ -150,6 +153,7 @@ func (v *Conv3x3) Workspace() int { return v.workspace }
 
 // planWorkspace computes Workspace.
 func (v *Conv3x3) planWorkspace() {
+	v.workspace = 0
 	for level, isa := range winoPaths {
 		if isa == nil {
 			continue
@@ -192,7 +196,7 @@ type ConvArgs struct {
 func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 	v.check(a)
 	v.layOut(path)
-	v.pool, v.rows, v.tiles = p, a.Rows, a.Rows*v.down*v.right
+	v.pool, v.rows, v.tiles = p, a.Rows, v.tilesOf(a.Rows)
 	v.src, v.src2, v.dst, v.weights, v.bias = a.X, a.DY, a.Out, a.W, a.Bias
 	if len(v.workers) < p.Threads() {
 		v.workers = make([]winoWorker, p.Threads())

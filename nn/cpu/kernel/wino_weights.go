@@ -22,7 +22,7 @@ func (v *Conv3x3) runBackwardWeights() {
 
 // segmentTiles is the number of tiles of a segment, whole chunks.
 func (v *Conv3x3) segmentTiles() int {
-	return roundUp(ceilDiv(v.batch*v.down*v.right, v.segments), v.chunk)
+	return roundUp(ceilDiv(v.tilesOf(v.batch), v.segments), v.chunk)
 }
 
 // segmentTask computes the partial sum of a segment.
