@@ -2,6 +2,7 @@ package cpu_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"sdnn/nn"
@@ -184,5 +185,40 @@ func TestStepAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: a step allocates %g times", kind, n)
 		}
 		s.Close()
+	}
+}
+
+// The video net's convolution runs as one pass each way: its intermediate
+// values would be the largest of the step.
+func TestConv1DFuses(t *testing.T) {
+	s, err := engine(t, 1).Compile(videoNet("conv1d", 8, 20, 5), nn.CompileOptions{Purpose: nn.Measuring, Optimizer: nn.NewAdam()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p := s.(nn.Profiler)
+	p.SetProfiling(true)
+	fill(s.Feed(0), 1, 8, 5)
+	if err := s.TrainStep(0, nn.StepParams{LR: 0.001, Step: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Forward(0); err != nil {
+		t.Fatal(err)
+	}
+	for training, want := range map[bool][]string{
+		true:  {"conv1d+relu+max-pool", "conv1d+relu+max-pool-backward"},
+		false: {"conv1d+relu+max-pool"},
+	} {
+		var got []string
+		for _, o := range p.Profile(training) {
+			for _, k := range []string{"conv1d", "relu", "max-pool"} {
+				if strings.HasPrefix(o.Kind, k) {
+					got = append(got, o.Kind)
+				}
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("training %v: the convolution runs as %v, want %v", training, got, want)
+		}
 	}
 }

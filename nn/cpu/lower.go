@@ -22,16 +22,19 @@ type lowering struct {
 	p       *nn.Program
 	o       nn.CompileOptions
 	readers map[*nn.Value][]*nn.Node
-	done    map[*nn.Node]bool // part of an op that was emitted elsewhere
+	writer  map[*nn.Value]*nn.Node // in this program: a value's own Node is the graph's
+	done    map[*nn.Node]bool      // part of an op that was emitted elsewhere
 	root    map[*nn.Value]*nn.Value
 	chains  []*convPool
+	norms   map[*nn.Node]*norm        // by their forward node
+	stats   map[*nn.Value]*statistics // that the makers of the values fill
 	scratch int // scratch values made so far
 	ops     []op
 }
 
 // lower compiles the program; update appends the optimiser's ops.
 func lower(p *nn.Program, o nn.CompileOptions) (l *lowering, err error) {
-	l = &lowering{p: p, o: o, readers: map[*nn.Value][]*nn.Node{}, done: map[*nn.Node]bool{}, root: map[*nn.Value]*nn.Value{}}
+	l = &lowering{p: p, o: o, readers: map[*nn.Value][]*nn.Node{}, writer: map[*nn.Value]*nn.Node{}, done: map[*nn.Node]bool{}, root: map[*nn.Value]*nn.Value{}}
 	for _, n := range p.Nodes {
 		if _, ok := n.Op.(nn.Reshape); ok {
 			l.root[n.Out[0]] = l.rootOf(n.In[0])
@@ -40,6 +43,9 @@ func lower(p *nn.Program, o nn.CompileOptions) (l *lowering, err error) {
 	for _, n := range p.Nodes {
 		for _, in := range n.In {
 			l.readers[in] = append(l.readers[in], n)
+		}
+		for _, out := range n.Out {
+			l.writer[out] = n
 		}
 	}
 	l.findConvPools()

@@ -36,13 +36,13 @@ func (l *lowering) findConvPools() {
 // matchConvPool returns the chain that ends in a max-pool, or nil.
 func (l *lowering) matchConvPool(pool *nn.Node) *convPool {
 	c := &convPool{pool: pool}
-	if c.relu = pool.In[0].Node; c.relu == nil || l.isResult(pool.In[0]) {
+	if c.relu = l.writer[pool.In[0]]; c.relu == nil || l.isResult(pool.In[0]) {
 		return nil
 	}
 	if _, ok := c.relu.Op.(nn.ReLU); !ok {
 		return nil
 	}
-	c.conv = c.relu.In[0].Node
+	c.conv = l.writer[c.relu.In[0]]
 	if c.conv == nil || l.onlyReader(c.conv.Out[0]) != c.relu {
 		return nil
 	}
