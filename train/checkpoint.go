@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	"sdnn/nn"
@@ -191,6 +192,9 @@ func corrupt(path string, err error) error {
 	return err
 }
 
+// largeTensor is the number of elements from which on memory is given back at once.
+const largeTensor = 1 << 20
+
 // load reads the tensors of an opened checkpoint into a session: the trained
 // ones, and unless trained is set the optimiser's too. A nil session takes
 // none, but every byte is checked. It returns the neglection's state, if any.
@@ -235,6 +239,12 @@ func load(path string, st *safetensors.File, session nn.Session, trained bool) (
 	}
 	for name := range want {
 		return nil, &CorruptError{path, fmt.Errorf("tensor %q is missing", name)}
+	}
+	if cap(buf) >= largeTensor {
+		// The largest tensor's copy (conv1d: 584 MB) must not stay part of the
+		// process while it trains.
+		buf = nil
+		debug.FreeOSMemory()
 	}
 	return neglection, nil
 }

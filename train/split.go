@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"sdnn/nn/cpu/kernel"
 	"sdnn/subclass"
 	"sdnn/train/internal/durable"
 )
@@ -23,7 +24,8 @@ func (t *trainer) splitStage(ctx context.Context) error {
 	}
 	defer samples.close()
 	t.partition, err = subclass.Split(ctx, c.Classes, neglected, samples, subclass.SplitOptions{
-		Method: subclass.Method(c.Split), Clusters: c.Subclasses, MinPositives: c.MinPositives, Seed: stageSeed(c.Seed, 2, "split")})
+		Method: subclass.Method(c.Split), Clusters: c.Subclasses, MinPositives: c.MinPositives, Seed: stageSeed(c.Seed, 2, "split"),
+		Dots: dots})
 	if err == nil {
 		err = samples.failed()
 	}
@@ -41,6 +43,14 @@ func (t *trainer) splitStage(ctx context.Context) error {
 		return err
 	}
 	return t.save(t.run.session)
+}
+
+// dots gives k-means the vector unit: it is where it spends its time. A dot
+// product depends on its two vectors alone, as subclass.Dots asks.
+func dots(out []float32, x []float32, vectors [][]float32) {
+	for i, v := range vectors {
+		out[i] = float32(kernel.Dot(x, v))
+	}
 }
 
 // stopped turns the error of a cancelled context into ErrInterrupted: the end
