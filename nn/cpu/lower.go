@@ -28,13 +28,14 @@ type lowering struct {
 	chains  []*convPool
 	norms   map[*nn.Node]*norm        // by their forward node
 	stats   map[*nn.Value]*statistics // that the makers of the values fill
-	scratch int // scratch values made so far
+	scratch int                       // scratch values made so far
 	ops     []op
 }
 
 // lower compiles the program; update appends the optimiser's ops.
 func lower(p *nn.Program, o nn.CompileOptions) (l *lowering, err error) {
-	l = &lowering{p: p, o: o, readers: map[*nn.Value][]*nn.Node{}, writer: map[*nn.Value]*nn.Node{}, done: map[*nn.Node]bool{}, root: map[*nn.Value]*nn.Value{}}
+	l = &lowering{p: p, o: o, readers: map[*nn.Value][]*nn.Node{}, writer: map[*nn.Value]*nn.Node{}, done: map[*nn.Node]bool{}, root: map[*nn.Value]*nn.Value{},
+		norms: map[*nn.Node]*norm{}, stats: map[*nn.Value]*statistics{}}
 	for _, n := range p.Nodes {
 		if _, ok := n.Op.(nn.Reshape); ok {
 			l.root[n.Out[0]] = l.rootOf(n.In[0])

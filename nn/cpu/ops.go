@@ -26,7 +26,7 @@ func (l *lowering) node(n *nn.Node) bool {
 	case nn.SigmoidBackward:
 		l.binary(n, kernel.SigmoidGrad)
 	case nn.Add:
-		l.binary(n, kernel.Add)
+		l.add(n)
 	case nn.Dropout:
 		l.dropout(n, o)
 	case nn.GaussianNoise:
@@ -201,18 +201,7 @@ const columnBlock = 256
 func (l *lowering) columnSum(n *nn.Node) {
 	x, y := n.In[0], n.Out[0]
 	if len(x.Shape) > 2 {
-		l.emit(n.Op.Kind(), n.In, n.Out, func(b *binder) func() {
-			xs, ys := b.ref(x), b.ref(y)
-			k := newChannels(b, x)
-			total := make([]float64, k.c)
-			sums := k.reducer(1, total, func(acc []float32, lo, hi int) { kernel.ChanSum(acc, xs.get()[lo:hi]) })
-			return func() {
-				sums()
-				for i, v := range total {
-					ys.data[i] = float32(v)
-				}
-			}
-		})
+		l.imageColumnSum(n)
 		return
 	}
 	w := x.Width()

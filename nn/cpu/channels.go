@@ -1,0 +1,164 @@
+package cpu
+
+import (
+	"sdnn/nn"
+	"sdnn/nn/cpu/kernel"
+)
+
+// Passes by channel go over a value [N,...,C] in blocks of positions. A block
+// holds at most chanBlock positions, so that float32 can hold its sums: one sum
+// for the whole batch would spoil the gradients. And it has at most about
+// chanFloats numbers, so that what a block's first pass has read is still in
+// the second-level cache for its second, and there are enough blocks to share.
+// Blocks are added up in float64, in order.
+const (
+	chanBlock  = 512
+	chanFloats = 1 << 15
+)
+
+// channels is how a value is split into blocks.
+type channels struct {
+	c         int // channels
+	positions int // of a row of the batch
+	block     int // positions of a block
+	blocks    int // of a whole batch
+}
+
+func newChannels(v *nn.Value) channels {
+	c := v.Shape[len(v.Shape)-1]
+	k := channels{c: c, positions: v.Shape.Size() / v.Shape[0] / c, block: max(1, min(chanBlock, chanFloats/c))}
+	k.blocks = (v.Shape[0]*k.positions + k.block - 1) / k.block
+	return k
+}
+
+// count is the number of positions of the current batch.
+func (k *channels) count(s *session) int { return s.rows * k.positions }
+
+// each returns a function that runs f over the elements [lo, hi) of each block t.
+func (k channels) each(s *session, f func(t, worker, lo, hi int)) func() {
+	task := func(t, worker int) {
+		f(t, worker, t*k.block*k.c, min((t+1)*k.block, k.count(s))*k.c)
+	}
+	return func() { s.pool.Run((k.count(s)+k.block-1)/k.block, task) }
+}
+
+// addBlocks sets total [width] to the sum of the first n rows of partial [n][width].
+func addBlocks(total []float64, partial []float32, n int) {
+	clear(total)
+	for w := len(total); n > 0; n, partial = n-1, partial[w:] {
+		for i, v := range partial[:w] {
+			total[i] += float64(v)
+		}
+	}
+}
+
+// statistics are the sums over a value that batch normalisation needs, made
+// block by block where the value is made, or by a pass of their own:
+//
+//	partial [blocks][2][C]   sum of a block's positions,
+//	                         sum of the squared distances from the block's own mean
+//
+// Distances from a mean near by keep their precision whatever the value's
+// mean; add joins the blocks' (Chan, Golub and LeVeque 1979). An op that makes
+// a value in other pieces sets block and blocks to its own.
+type statistics struct {
+	channels
+	partial *nn.Value
+}
+
+// wanted returns the statistics that the op which makes v has to fill, nil if
+// no batch normalisation reads v. The op lists partial among its writes.
+func (l *lowering) wanted(v *nn.Value) *statistics {
+	for _, r := range l.readers[v] {
+		if _, ok := r.Op.(nn.BatchNorm); ok {
+			l.stats[v] = l.newStatistics(v)
+			return l.stats[v]
+		}
+	}
+	return nil
+}
+
+func (l *lowering) newStatistics(v *nn.Value) *statistics {
+	k := newChannels(v)
+	return &statistics{channels: k, partial: l.temp(k.blocks * 2 * k.c)}
+}
+
+// measurer returns a function that fills the place of block t with the
+// statistics of its elements x.
+func (k *statistics) measurer(b *binder) func(t, worker int, x []float32) {
+	partial, c := b.ref(k.partial), k.c
+	means := make([]float32, b.s.pool.Threads()*c)
+	return func(t, worker int, x []float32) {
+		acc := partial.data[t*2*c : (t+1)*2*c]
+		clear(acc)
+		mean := means[worker*c : (worker+1)*c]
+		kernel.ChanSum(acc[:c], x)
+		kernel.Scale(mean, acc[:c], float32(float64(c)/float64(len(x))))
+		kernel.ChanSquares(acc[c:], x, mean)
+	}
+}
+
+// adder returns a function that sets mean [C] and squares [C], the sum of the
+// squared distances from it, over the current batch.
+func (k *statistics) adder(b *binder, mean, squares []float64) func() {
+	partial, s := b.ref(k.partial), b.s
+	total := make([]float64, 2*k.c)
+	return func() {
+		count := k.count(s)
+		n := (count + k.block - 1) / k.block
+		addBlocks(total, partial.data, n)
+		for i := range mean {
+			mean[i], squares[i] = total[i]/float64(count), total[k.c+i]
+		}
+		for t := range n {
+			size := float64(min(k.block, count-t*k.block))
+			for i, v := range partial.data[t*2*k.c:][:k.c] {
+				d := float64(v)/size - mean[i]
+				squares[i] += size * d * d
+			}
+		}
+	}
+}
+
+// add lowers a sum, with the statistics of a batch normalisation that reads it
+// made while the sum is in the cache: the residual connection.
+func (l *lowering) add(n *nn.Node) {
+	y := n.Out[0]
+	k := l.wanted(y)
+	if k == nil {
+		l.binary(n, kernel.Add)
+		return
+	}
+	l.emit("add+statistics", n.In, []*nn.Value{y, k.partial}, func(b *binder) func() {
+		xs, ys, zs := b.ref(n.In[0]), b.ref(n.In[1]), b.ref(y)
+		measure := k.measurer(b)
+		return k.each(b.s, func(t, worker, lo, hi int) {
+			z := zs.data[lo:hi]
+			kernel.Add(z, xs.get()[lo:hi], ys.get()[lo:hi])
+			measure(t, worker, z)
+		})
+	}).inPlace(0)
+}
+
+// imageColumnSum lowers the sum over all positions of a value [N,...,C].
+func (l *lowering) imageColumnSum(n *nn.Node) {
+	x, y := n.In[0], n.Out[0]
+	k := newChannels(x)
+	partial := l.temp(k.blocks * k.c)
+	l.emit(n.Op.Kind(), n.In, []*nn.Value{y, partial}, func(b *binder) func() {
+		xs, ys, ps := b.ref(x), b.ref(y), b.ref(partial)
+		total := make([]float64, k.c)
+		sums := k.each(b.s, func(t, _, lo, hi int) {
+			acc := ps.data[t*k.c : (t+1)*k.c]
+			clear(acc)
+			kernel.ChanSum(acc, xs.get()[lo:hi])
+		})
+		return func() {
+			sums()
+			addBlocks(total, ps.data, (k.count(b.s)+k.block-1)/k.block)
+			for i, v := range total {
+				ys.data[i] = float32(v)
+			}
+		}
+	})
+}
