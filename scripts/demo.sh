@@ -17,7 +17,7 @@ rm -rf "$dir"
 step "$sdnn" synth yt8m --out "$dir/raw"
 step "$sdnn" ingest yt8m --out "$dir/store" --split train --vocabulary "$dir/raw/vocabulary.csv" "$dir/raw/train*.tfrecord"
 step "$sdnn" ingest yt8m --out "$dir/store" --split validate --vocabulary "$dir/raw/vocabulary.csv" "$dir/raw/validate*.tfrecord"
-net="--net logistic --epochs 20 --batch 64 --lr 0.005"
+net="--net logistic --epochs 20 --batch 64 --lr 0.005 --quiet"
 # shellcheck disable=SC2086 # $net is several words
 step "$sdnn" train --data "$dir/store" --out "$dir/plain" $net
 # shellcheck disable=SC2086

@@ -63,9 +63,9 @@ for net in a.nets.split(','):
         sub = train(net, seed, a.tag, a.extra.split())
         p = sdnn('eval', '--run', plain, '--data', store, '--split', 'test')
         s = sdnn('eval', '--run', sub, '--data', store, '--split', 'test', '--against', plain)
-        g = s.get('against', {})
+        g = s['against']
         gaps.append((p['gap'], s['gap']))
-        n0, n1, r0, r1 = (g.get(k, float('nan')) for k in ('neglected_map_baseline', 'neglected_map', 'rest_map_baseline', 'rest_map'))
+        n0, n1, r0, r1 = (g[part][when] for part in ('neglected', 'rest') for when in ('before', 'after'))
         print(f"| {net} | {seed} | {p['gap']:.5f} / {p['map']:.5f} | {s['gap']:.5f} / {s['map']:.5f} | {n0:.4f} -> {n1:.4f} | {r0:.4f} -> {r1:.4f} |", flush=True)
     m = [statistics.mean(x) for x in zip(*gaps)]
     print(f'| {net} | mean | {m[0]:.5f} | {m[1]:.5f} | | |', flush=True)
