@@ -1,4 +1,4 @@
 #!/bin/sh
-# Prints the packages that start goroutines or use sync, whose tests are worth the race detector.
-git ls-files '*.go' | grep -v '/gen/' | xargs grep -lE '^	+go (func|[a-z.]+\()|"sync(/atomic)?"' |
+# Prints the packages that start goroutines, use sync or share work out to a pool, whose tests are worth the race detector.
+git ls-files '*.go' | grep -v '/gen/' | xargs grep -lE '^	+go (func|[a-z.]+\()|"sync(/atomic)?"|"sdnn/nn/cpu/pool"' |
 	xargs -n1 dirname | sort -u | sed 's|^|./|'
