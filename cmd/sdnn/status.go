@@ -84,6 +84,7 @@ var kinds = []struct {
 	{exitUsage, as[*features.MissingError]},
 	{exitUsage, as[*ingest.UsageError]},
 	{exitUsage, as[*synth.ExistsError]},
+	{exitUsage, as[*synth.UsageError]},
 	{exitUsage, as[*train.UsageError]},
 	{exitUsage, as[*train.ExistsError]},
 	{exitUsage, as[*train.NoRunError]},
