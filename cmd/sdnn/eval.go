@@ -98,7 +98,7 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 	if err != nil {
 		return err
 	}
-	r.Data, r.Split = o.data, s.split.Name()
+	r.Data, r.Split, r.TopK = o.data, s.split.Name(), o.topK
 	if r.IgnoredLabels > 0 {
 		a.log.Warn("labels outside the classes were left out", "labels", r.IgnoredLabels)
 	}
