@@ -1,6 +1,8 @@
 # sdnn: see README.md. `make help` lists the targets.
 GO ?= go
 export CGO_ENABLED ?= 0
+# Everywhere, so that building and testing share what they compile.
+export GOFLAGS ?= -trimpath
 
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS    := -s -w -X main.version=$(VERSION)
