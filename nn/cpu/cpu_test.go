@@ -60,8 +60,8 @@ func videoNet(kind string, batch, width, outputs int) *nn.Model {
 	case "conv1d":
 		h = g.Apply("noise", nn.GaussianNoise{Std: 0.03, Stream: 2}, x)[0]
 		h = g.Apply("norm", nn.L2Norm{}, h)[0]
-		w := g.NewParam("conv.weight", nn.Shape{32, 3}, nn.TorchUniform(3))
-		b := g.NewParam("conv.bias", nn.Shape{32}, nn.TorchUniform(3))
+		w := g.NewParam("conv.weight", nn.Shape{64, 3}, nn.TorchUniform(3))
+		b := g.NewParam("conv.bias", nn.Shape{64}, nn.TorchUniform(3))
 		h = g.Apply("conv", nn.Conv1D{}, h, w, b)[0]
 		h = g.Apply("relu", nn.ReLU{}, h)[0]
 		h = g.Apply("pool", nn.MaxPool1D{}, h)[0]
