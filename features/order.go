@@ -22,6 +22,7 @@ import (
 //	shuffle by s of v[0..n): for i = n-1 down to 1: j = floor(mix(key(s) + i*gamma) * (i+1) / 2^64), swap v[i] and v[j]
 //	chunks     : the chunks that hold rows of the subset, in the order of the file, shuffled by 0
 //	windows    : the subset's rows, chunk by chunk in that order, cut every windowRows rows; window w shuffled by w+1
+//	             (derived rows belong to the chunk of their base, see Subset.WithDerived)
 //
 // (all modulo 2^64).
 type Shuffle struct {

@@ -5,11 +5,13 @@ import (
 	"math"
 )
 
-// Subset is an ordered selection of rows of a split, ascending. It does not change and is safe for concurrent use.
+// Subset is an ordered selection of rows of a split, ascending, and of rows derived from them (see WithDerived). It does not change and
+// is safe for concurrent use.
 type Subset struct {
 	split *Split
 	n     int
 	rows  []int32 // nil: row i is i
+	base  []int32 // of each derived row
 }
 
 // All returns all rows of p.
@@ -56,13 +58,53 @@ func (s *Subset) ByHash(fraction float64, seed uint64) (rest, held *Subset, err 
 	return rest, held, nil
 }
 
+// WithDerived returns s with rows that are in no store: whoever fills a batch makes derived row j, which has the number
+// Split().Rows()+j, from the stored row base[j], one of s, and whatever else it likes. In the selection it comes behind the rows of its
+// base's chunk:
+//
+//	chunks   [ rows of A ][ rows of B ]        [ rows of A | derived from A ][ rows of B | derived from B ]
+//
+// so that a Shuffle spreads derived rows like their bases, and needs no more of the store at a time. Derived rows have no id and no
+// labels here; ByHash, which wants ids, comes before WithDerived.
+func (s *Subset) WithDerived(base []int32) *Subset {
+	first := s.split.Rows()
+	if s.base != nil || len(base) > math.MaxInt32-first {
+		panic(fmt.Sprintf("features: %d rows derived from %d, %d of which are", len(base), first, len(s.base)))
+	}
+	derived := map[int][]int32{} // by chunk
+	for j, b := range base {
+		c := s.split.chunkOf(int(b))
+		derived[c] = append(derived[c], int32(first+j))
+	}
+	d := &Subset{split: s.split, n: s.n + len(base), rows: make([]int32, 0, s.n+len(base)), base: base}
+	chunks, spans := s.spans()
+	for k, c := range chunks {
+		for i := spans[k]; i < spans[k+1]; i++ {
+			d.rows = append(d.rows, int32(s.Row(i)))
+		}
+		d.rows = append(d.rows, derived[c]...)
+	}
+	if len(d.rows) != d.n {
+		panic("features: WithDerived: a base is no row of the subset")
+	}
+	return d
+}
+
+// home returns the chunk of a row, of a derived one that of its base.
+func (s *Subset) home(row int) int {
+	if first := s.split.Rows(); row >= first {
+		row = int(s.base[row-first])
+	}
+	return s.split.chunkOf(row)
+}
+
 // Split returns the split that s selects from.
 func (s *Subset) Split() *Split { return s.split }
 
 // Rows returns the number of rows selected.
 func (s *Subset) Rows() int { return s.n }
 
-// Row returns the row of the split at position i of the selection.
+// Row returns the row of the split at position i of the selection, or the number of a derived row.
 func (s *Subset) Row(i int) int {
 	if uint(i) >= uint(s.n) {
 		panic(fmt.Sprintf("features: position %d of %d", i, s.n))
@@ -76,14 +118,13 @@ func (s *Subset) Row(i int) int {
 // spans returns the positions of s in each chunk that has any: spans[k] to spans[k+1], in chunk chunks[k].
 func (s *Subset) spans() (chunks, spans []int) {
 	for i := 0; i < s.n; {
-		c := s.split.chunkOf(s.Row(i))
+		c := s.home(s.Row(i))
 		chunks, spans = append(chunks, c), append(spans, i)
-		end := s.split.starts[c+1]
 		if s.rows == nil {
-			i = min(end, s.n)
+			i = min(s.split.starts[c+1], s.n)
 			continue
 		}
-		for i < s.n && int(s.rows[i]) < end {
+		for i < s.n && s.home(int(s.rows[i])) == c {
 			i++
 		}
 	}

@@ -51,13 +51,35 @@ type Progress struct {
 	PerSec   float64 // examples per second
 }
 
-// Validation is the result of an epoch on the held-out videos.
+// Validation is the result of an epoch on the held-out examples. One of the
+// embedded parts is nil.
 type Validation struct {
+	*VideoMetrics
+	*ImageMetrics
+	Loss float64 `json:"loss"` // class CE of the class scores
+}
+
+// VideoMetrics are those of YouTube-8M; the more, the better.
+type VideoMetrics struct {
 	GAP  float64 `json:"gap"`
 	MAP  float64 `json:"map"`
 	Hit1 float64 `json:"hit_at_1"`
 	PERR float64 `json:"perr"`
-	Loss float64 `json:"loss"` // class CE of the class scores
+}
+
+// ImageMetrics are those of data with one label an example; the less, the better.
+type ImageMetrics struct {
+	ErrorRate     float64 `json:"error_rate"`
+	Top5ErrorRate float64 `json:"top5_error_rate"`
+}
+
+// betterThan says whether v is the better of two validations of one run:
+// by GAP, of images by the error rate.
+func (v *Validation) betterThan(w *Validation) bool {
+	if v.ImageMetrics != nil {
+		return v.ErrorRate < w.ErrorRate
+	}
+	return v.GAP > w.GAP
 }
 
 // Result is what a finished run has come to.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sdnn/nn"
+	"sdnn/subclass"
 )
 
 // ConfigFormat is the version of config.json that this package writes and reads.
@@ -27,17 +28,22 @@ type Config struct {
 	Version string `json:"sdnn_version"` // of the program that began the run
 
 	Recipe    string       `json:"recipe,omitempty" flag:"recipe"`
+	Protocol  string       `json:"protocol,omitempty" flag:"protocol"` // "" or ProtocolAuthors
 	Net       string       `json:"net" flag:"net"`
 	Engine    string       `json:"engine" flag:"engine"`
 	Precision nn.Precision `json:"precision" flag:"precision"`
 	Seed      uint64       `json:"seed" flag:"seed"`
 
-	Dataset  string            `json:"dataset"`
-	Classes  int               `json:"classes"`
-	Columns  []Column          `json:"columns"`
-	Data     map[string]string `json:"data"` // split to checksum of its shards; set by Run
-	Limit    int               `json:"limit" flag:"limit"`
-	MaxSteps int64             `json:"max_steps" flag:"max-steps"` // of each stage; 0: no limit
+	Dataset string            `json:"dataset"`
+	Classes int               `json:"classes"`
+	Columns []Column          `json:"columns"`
+	Data    map[string]string `json:"data"` // split to checksum of its shards; set by Run
+	// PixelMean and PixelStd normalise images, per plane, in units of 0..255.
+	PixelMean []float64 `json:"pixel_mean,omitempty"`
+	PixelStd  []float64 `json:"pixel_std,omitempty"`
+
+	Limit    int   `json:"limit" flag:"limit"`
+	MaxSteps int64 `json:"max_steps" flag:"max-steps"` // of each stage; 0: no limit
 
 	ValidateFraction float64 `json:"validate_fraction" flag:"validate-fraction"`
 	ValidateSplit    string  `json:"validate_split,omitempty" flag:"validate-split"`
@@ -48,7 +54,7 @@ type Config struct {
 	Schedule    string  `json:"schedule" flag:"schedule"` // see ParseSchedule
 	Optimizer   string  `json:"optimizer" flag:"optimizer"`
 	WeightDecay float64 `json:"weight_decay" flag:"weight-decay"`
-	Augment     string  `json:"augment,omitempty" flag:"augment"` // images only
+	Augment     string  `json:"augment,omitempty" flag:"augment"` // images only, see ParseAugment
 	Noise       float64 `json:"noise" flag:"noise"`
 	Dropout     float64 `json:"dropout" flag:"dropout"`
 	Hidden      int     `json:"hidden" flag:"hidden"`
@@ -63,6 +69,7 @@ type Config struct {
 	NeglectScore    string  `json:"neglect_score" flag:"neglect-score"`
 	ClusterSpace    string  `json:"cluster_space" flag:"cluster-space"`
 	NoPairing       bool    `json:"no_pairing" flag:"no-pairing"` // images only
+	PairingRule     string  `json:"pairing_rule,omitempty" flag:"pairing-rule"`
 	MinPositives    int     `json:"min_positives" flag:"min-positives"`
 	SiblingTarget   float64 `json:"sibling_target" flag:"sibling-target"`
 	NeglectedWeight float64 `json:"neglected_weight" flag:"neglected-weight"`
@@ -76,6 +83,11 @@ const (
 
 	SpaceInput       = "input"       // ClusterSpace: the features as the network reads them
 	SpacePenultimate = "penultimate" // ClusterSpace: the input of the classification layer
+
+	PairMean    = string(subclass.PairMean)    // PairingRule: the mean of two images
+	PairWrapped = string(subclass.PairWrapped) // PairingRule: the authors' code, whose bytes overflow
+
+	ProtocolAuthors = "authors"
 
 	SplitKMeans = "kmeans"
 	SplitRandom = "random"
@@ -93,7 +105,7 @@ func (e *UsageError) Error() string { return fmt.Sprintf("--%s: %s", e.Flag, e.W
 // SubclassFlags lists the flags that mean nothing without --subclass.
 func SubclassFlags() []string {
 	return []string{"neglected", "subclasses", "subclass-weight", "neglect-epochs", "neglect-score",
-		"cluster-space", "no-pairing", "min-positives", "sibling-target", "neglected-weight", "split"}
+		"cluster-space", "no-pairing", "pairing-rule", "min-positives", "sibling-target", "neglected-weight", "split"}
 }
 
 // Set sets the field of a flag from its text. The error is a *UsageError; a
@@ -161,8 +173,8 @@ func Flags() []string {
 
 // Validate checks every setting. The error is a *UsageError that names the flag.
 func (c *Config) Validate() error {
-	if !slices.Contains(Nets(), c.Net) {
-		return &UsageError{"net", fmt.Sprintf("%q is unknown; the nets are %s", c.Net, strings.Join(Nets(), ", "))}
+	if err := CheckNet(c.Net); err != nil {
+		return err
 	}
 	if _, err := ParseSchedule(c.Schedule); err != nil {
 		return &UsageError{"schedule", err.Error()}
@@ -201,10 +213,19 @@ func (c *Config) checks() []check {
 		{"max-steps", c.MaxSteps >= 0, "is negative (0 is no limit)"},
 		{"validate-fraction", c.ValidateFraction >= 0 && c.ValidateFraction < 1, "is not in [0, 1)"},
 		{"validate-split", c.ValidateSplit != trainSplit, "is what is trained on; choose another split"},
-		{"augment", c.Augment == "", "is for images; features know --noise and --dropout"},
+	}
+	if c.Images() {
+		checks = append(checks, c.imageChecks()...)
+	} else {
+		checks = append(checks,
+			check{"augment", c.Augment == "" || c.Augment == "none", "is for images; features know --noise and --dropout"},
+			check{"protocol", c.Protocol == "", "is for images; for features give --neglect-score authors"})
 	}
 	if !c.Subclass {
 		return checks
+	}
+	if c.Images() {
+		checks = append(checks, oneOf("pairing-rule", c.PairingRule, PairMean, PairWrapped))
 	}
 	return append(checks,
 		oneOf("neglect-score", c.NeglectScore, ScoreMean, ScoreAuthors),
@@ -219,6 +240,31 @@ func (c *Config) checks() []check {
 		check{"neglected-weight", c.NeglectedWeight > 0 && c.NeglectedWeight <= 1e6, "is not a positive number"},
 	)
 }
+
+// imageChecks are those of image nets.
+func (c *Config) imageChecks() []check {
+	_, err := ParseAugment(c.Augment)
+	return []check{
+		{"augment", err == nil, fmt.Sprintf("cannot be: %v", err)},
+		{"noise", c.Noise == 0, "is for the features of videos; images know --augment"},
+		{"protocol", c.Protocol == "" || c.Protocol == ProtocolAuthors, "is not " + ProtocolAuthors},
+		{"net", len(c.Columns) == 1 && c.side() > 0, "needs a store of square images"},
+	}
+}
+
+// Images says whether the run's network is one for images.
+func (c *Config) Images() bool { return isImageNet(c.Net) }
+
+// Examples is the word for the run's examples.
+func (c *Config) Examples() string {
+	if c.Images() {
+		return "images"
+	}
+	return "videos"
+}
+
+// pairing says whether the images of neglected classes get paired copies.
+func (c *Config) pairing() bool { return c.Subclass && c.Images() && !c.NoPairing }
 
 // optimiser returns the update rule with its constants.
 func (c *Config) optimiser() nn.Optimizer {

@@ -62,6 +62,19 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("the store does not fit the run: %s %s, the run was trained with %s", e.What, e.Store, e.Run)
 }
 
+// LabelError says that an image has no label, or several.
+type LabelError struct {
+	Split  string
+	Row    int
+	ID     string
+	Labels []int32
+}
+
+// Error implements error.
+func (e *LabelError) Error() string {
+	return fmt.Sprintf("split %q, row %d (%s): labels %v where one class is expected; ingest the images again", e.Split, e.Row, e.ID, e.Labels)
+}
+
 // CorruptError says that a file of a run is not what was written.
 type CorruptError struct {
 	File string

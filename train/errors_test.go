@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"reflect"
 	"testing"
 
 	"sdnn/features"
@@ -37,7 +38,7 @@ func TestFolderErrors(t *testing.T) {
 	// A finished run reports its result, and nothing changes.
 	before := files(t, o.Dir)
 	again := mustRun(t, cfg, resume)
-	if !again.Resumed || again.Steps != first.Steps || *again.Best != *first.Best {
+	if !again.Resumed || again.Steps != first.Steps || !reflect.DeepEqual(again.Best, first.Best) {
 		t.Errorf("resumed result %+v, first %+v", again, first)
 	}
 	sameFiles(t, before, files(t, o.Dir))

@@ -83,18 +83,19 @@ func (r *TrainedRun) Check(m *features.Manifest) error { return checkStore(&r.Co
 type ScoredBatch struct {
 	Rows         []int     // of the split, in the subset's order
 	Scores       []float32 // [len(Rows)*Classes]: each class's highest subclass probability
+	Logits       []float32 // of Scores, which for sure classes are all the same 1; nil for a mixture of experts, which has none
 	LabelOffsets []int32   // the labels of Rows[i] are Labels[LabelOffsets[i]:LabelOffsets[i+1]]
 	Labels       []int32
 	Loss         float64 // mean class cross-entropy of Scores
 }
 
-// Score computes the class scores of the rows of a subset, in order. Errors:
-// those of each, of the store and the engine, *CorruptError, or that of ctx.
+// Score computes the class scores of the rows of a subset, in order. Images
+// must have one label each. Errors: *LabelError, those of each, of the store and the engine, *CorruptError, or that of ctx.
 func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset, batch int, each func(b *ScoredBatch) error) error {
 	if err := r.Check(s.Split().Manifest()); err != nil {
 		return err
 	}
-	cols, err := columns(&r.Config, s.Split())
+	in, err := newInputs(&r.Config, s.Split(), features.Augment{}, nil)
 	if err != nil {
 		return err
 	}
@@ -118,6 +119,6 @@ func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset,
 		return err
 	}
 	sc := scorer{session: session, probabilities: model.Probabilities, classes: r.classes,
-		feed: feeder{split: s.Split(), cols: cols, session: session}}
+		feed: feeder{inputs: in, session: session}}
 	return sc.score(ctx, s, batch, each)
 }

@@ -26,8 +26,8 @@ const (
 	shuffleWindow = 1 << 16
 	// LogEvery is the number of steps between lines of metrics.jsonl.
 	LogEvery = 50
-	// holdOutSeed chooses the held-out videos. It is not the run's seed, so that
-	// runs with different seeds are validated on the same videos.
+	// holdOutSeed chooses the held-out examples. It is not the run's seed, so that
+	// runs with different seeds are validated on the same ones.
 	holdOutSeed = 0
 )
 
@@ -88,16 +88,16 @@ type trainer struct {
 	saved    time.Time // when the last checkpoint was written
 	resumed  bool
 
-	split    *features.Split
-	rows     *features.Subset // trained on
-	held     *features.Subset // validated on; nil for none
-	cols     []int
-	heldCols []int
+	split   *features.Split
+	rows    *features.Subset // trained on
+	held    *features.Subset // validated on; nil for none
+	augment features.Augment // of images, in training
 
 	pos        position
 	metrics    *metricsFile
 	neglection *subclass.Neglection // stages 1 and 2
 	partition  *subclass.Partition  // stage 3
+	pairs      *pairs               // stages 2 and 3; nil for none
 	run        *stageRun            // stages 1 and 3
 }
 
@@ -119,6 +119,14 @@ func (t *trainer) check() error {
 		return &UsageError{"net", err.Error()}
 	}
 	var err error
+	if t.augment, err = ParseAugment(t.cfg.Augment); err != nil {
+		return &UsageError{"augment", err.Error()}
+	}
+	if t.cfg.Images() {
+		if _, err := features.NewAugmenter(t.cfg.side(), t.cfg.PixelMean, t.cfg.PixelStd, t.augment, nil); err != nil {
+			return &UsageError{"augment", err.Error()}
+		}
+	}
 	t.schedule, err = ParseSchedule(t.cfg.Schedule)
 	return err
 }
@@ -128,9 +136,6 @@ func (t *trainer) openData() error {
 	c := &t.cfg
 	var err error
 	if t.split, err = t.o.Store.Split(trainSplit); err != nil {
-		return err
-	}
-	if t.cols, err = columns(c, t.split); err != nil {
 		return err
 	}
 	t.rows = features.All(t.split)
@@ -150,19 +155,22 @@ func (t *trainer) openData() error {
 		}
 	}
 	if t.rows.Rows() == 0 {
-		return &UsageError{"validate-fraction", fmt.Sprintf("of the %d videos of split %q none is left to train on", t.split.Rows(), trainSplit)}
+		return &UsageError{"validate-fraction", fmt.Sprintf("of the %d %s of split %q none is left to train on", t.split.Rows(), c.Examples(), trainSplit)}
 	}
 	if t.held != nil && t.held.Rows() == 0 {
-		t.o.Reporter.Message("no video is held out: the last checkpoint will be the best")
+		t.o.Reporter.Message("no " + c.Examples() + " are held out: the last checkpoint will be the best")
 		t.held = nil
 	}
-	if t.held != nil {
-		if t.heldCols, err = columns(c, t.held.Split()); err != nil {
+	// Labels are read without a gather, for the counts of each class.
+	if err := t.split.CheckAll(); err != nil || !c.Images() {
+		return err
+	}
+	for i := range t.rows.Rows() {
+		if err := checkLabels(t.split, t.rows.Row(i)); err != nil {
 			return err
 		}
 	}
-	// Labels are read without a gather, for the counts of each class.
-	return t.split.CheckAll()
+	return nil
 }
 
 // checksums identify the data of the splits that the run reads.
@@ -332,6 +340,9 @@ func (t *trainer) loadState(path string, st *safetensors.File) error {
 	case t.pos.Stage == 2:
 		err = t.openStageOne()
 	case t.pos.Stage == 3 && t.cfg.Subclass:
+		if t.cfg.pairing() {
+			t.positives()
+		}
 		if err = t.readPartition(); err == nil {
 			err = t.openStage()
 		}

@@ -28,22 +28,28 @@ type samples interface {
 // penultimate features of a net it runs the stage-1 network over every row that
 // will be looked at.
 func (t *trainer) samples(ctx context.Context, neglected []subclass.Positives) (samples, error) {
-	if t.cfg.ClusterSpace == SpaceInput || t.cfg.Split == SplitRandom || t.cfg.Subclasses == 1 {
-		width := 0
-		for _, c := range t.cfg.Columns {
-			width += c.Width
-		}
-		return &inputSamples{t.split, t.cols, width}, nil
+	in, err := newInputs(&t.cfg, t.split, features.Augment{}, t.pairs)
+	if err != nil {
+		return nil, err
 	}
-	return t.penultimate(ctx, neglected)
+	if t.cfg.ClusterSpace == SpacePenultimate && t.cfg.Split == SplitKMeans && t.cfg.Subclasses > 1 {
+		return t.penultimate(ctx, in, neglected)
+	}
+	if t.cfg.Images() {
+		return &imageSamples{in: in}, nil
+	}
+	s := &inputSamples{inputs: in}
+	for _, c := range t.cfg.Columns {
+		s.width += c.Width
+	}
+	return s, nil
 }
 
 // inputSamples are the features as the network reads them: every column
 // L2-normalised apart, then concatenated. Nothing is held in memory, so that a
 // class may be larger than it.
 type inputSamples struct {
-	split *features.Split
-	cols  []int
+	*inputs
 	width int
 }
 
@@ -62,22 +68,59 @@ func (s *inputSamples) Row(i int, buf []float32) []float32 {
 	return buf
 }
 
+// imageSamples are the normalised pixels of images, pairs included.
+type imageSamples struct {
+	in    *inputs
+	mixed sync.Pool // of *[]byte: an image
+}
+
+func (s *imageSamples) Len() int {
+	if s.in.pairs != nil {
+		return s.in.pairs.first + len(s.in.pairs.list)
+	}
+	return s.in.split.Rows()
+}
+func (s *imageSamples) Dim() int      { return s.in.augmenter.Width() }
+func (s *imageSamples) failed() error { return nil }
+func (s *imageSamples) close()        {}
+
+func (s *imageSamples) Row(i int, buf []float32) []float32 {
+	col := s.in.cols[0]
+	if !s.in.pairs.has(i) {
+		s.in.augmenter.Normalise(buf, s.in.split.Bytes(col, i))
+		return buf
+	}
+	mixed, ok := s.mixed.Get().(*[]byte)
+	if !ok {
+		b := make([]byte, s.Dim())
+		mixed = &b
+	}
+	p := s.in.pairs.at(i)
+	s.in.pairs.rule.Mix(*mixed, s.in.split.Bytes(col, int(p.Row)), s.in.split.Bytes(col, int(p.Partner)))
+	s.in.augmenter.Normalise(buf, *mixed)
+	s.mixed.Put(mixed)
+	return buf
+}
+
 // memoryBudget is how many bytes of penultimate features stay in memory; more
 // go to a file in the run's folder. conv1d's take 147 kB a video.
 var memoryBudget = 1 << 30
 
 // penultimate computes the penultimate features of the neglected classes'
 // positives, in evaluation.
-func (t *trainer) penultimate(ctx context.Context, neglected []subclass.Positives) (samples, error) {
+func (t *trainer) penultimate(ctx context.Context, in *inputs, neglected []subclass.Positives) (samples, error) {
 	var rows []int32
 	for _, p := range neglected {
 		rows = append(rows, p.Rows...)
 	}
 	slices.Sort(rows)
 	rows = slices.Compact(rows)
-	s := &rowSamples{rows: rows, all: t.split.Rows()}
+	s := &rowSamples{rows: rows}
+	if len(rows) > 0 {
+		s.all = int(rows[len(rows)-1]) + 1
+	}
 	session := t.run.session
-	feed := feeder{split: t.split, cols: t.cols, session: session}
+	feed := feeder{inputs: in, session: session}
 	batch := make([]int, 0, t.cfg.Batch)
 	for from := 0; from < len(rows); from += len(batch) {
 		if err := ctx.Err(); err != nil {

@@ -44,6 +44,13 @@ func (s *scorer) score(ctx context.Context, subset *features.Subset, batch int, 
 		if err != nil {
 			return err
 		}
+		if s.feed.augmenter != nil {
+			for _, r := range rows {
+				if err := checkLabels(s.feed.split, r); err != nil {
+					return err
+				}
+			}
+		}
 		s.take(rows, scores)
 		if err := each(&s.out); err != nil {
 			return err
@@ -68,6 +75,10 @@ func (s *scorer) take(rows []int, scores []float32) {
 		s.losses = make([]float64, len(rows))
 	}
 	b.Scores, s.losses = b.Scores[:len(rows)*c], s.losses[:len(rows)]
+	if cap(b.Logits) < len(b.Scores) && !s.probabilities {
+		b.Logits = make([]float32, cap(b.Scores))
+	}
+	b.Logits = b.Logits[:min(len(b.Scores), cap(b.Logits))]
 	width := s.classes.Subclasses()
 	parallel(len(rows), func(r int) {
 		// The highest logit has the highest probability.
@@ -75,6 +86,7 @@ func (s *scorer) take(rows []int, scores []float32) {
 		s.classes.ClassScores(z, scores[r*width:(r+1)*width])
 		s.losses[r] = classCE(z, b.Labels[b.LabelOffsets[r]:b.LabelOffsets[r+1]], s.probabilities)
 		if !s.probabilities {
+			copy(b.Logits[r*c:], z)
 			kernel.Sigmoid(z, z)
 		}
 	})
@@ -128,17 +140,31 @@ func parallel(n int, f func(i int)) {
 
 // validate evaluates the session on a subset.
 func (s *scorer) validate(ctx context.Context, subset *features.Subset, batch int) (*Validation, error) {
-	m := eval.NewMultiLabel(s.classes.Classes(), topK, 0)
 	loss := 0.0
-	err := s.score(ctx, subset, batch, func(b *ScoredBatch) error {
-		loss += b.Loss * float64(len(b.Rows))
-		return m.Add(b.Scores, b.LabelOffsets, b.Labels)
-	})
-	if err != nil {
-		return nil, err
+	score := func(add func(b *ScoredBatch) error) error {
+		return s.score(ctx, subset, batch, func(b *ScoredBatch) error {
+			loss += b.Loss * float64(len(b.Rows))
+			return add(b)
+		})
 	}
-	r := m.Result()
-	return &Validation{GAP: r.GAP, MAP: r.MAP, Hit1: r.HitAt1, PERR: r.PERR, Loss: loss / float64(subset.Rows())}, nil
+	v := &Validation{}
+	if s.feed.augmenter != nil {
+		m := eval.NewSingleLabel(s.classes.Classes())
+		if err := score(func(b *ScoredBatch) error { return m.Add(b.Logits, b.Labels) }); err != nil {
+			return nil, err
+		}
+		r := m.Result()
+		v.ImageMetrics = &ImageMetrics{ErrorRate: r.ErrorRate, Top5ErrorRate: r.Top5ErrorRate}
+	} else {
+		m := eval.NewMultiLabel(s.classes.Classes(), topK, 0)
+		if err := score(func(b *ScoredBatch) error { return m.Add(b.Scores, b.LabelOffsets, b.Labels) }); err != nil {
+			return nil, err
+		}
+		r := m.Result()
+		v.VideoMetrics = &VideoMetrics{GAP: r.GAP, MAP: r.MAP, Hit1: r.HitAt1, PERR: r.PERR}
+	}
+	v.Loss = loss / float64(subset.Rows())
+	return v, nil
 }
 
 // topK is the number of classes of a video that count, by YouTube-8M's rules.

@@ -23,8 +23,12 @@ func (t *trainer) splitStage(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer samples.close()
+	needed := c.MinPositives
+	if c.pairing() {
+		needed *= 2 // a class's pairs are no examples of their own
+	}
 	t.partition, err = subclass.Split(ctx, c.Classes, neglected, samples, subclass.SplitOptions{
-		Method: subclass.Method(c.Split), Clusters: c.Subclasses, MinPositives: c.MinPositives, Seed: stageSeed(c.Seed, 2, "split"),
+		Method: subclass.Method(c.Split), Clusters: c.Subclasses, MinPositives: needed, Seed: stageSeed(c.Seed, 2, "split"),
 		Dots: dots})
 	if err == nil {
 		err = samples.failed()
@@ -69,34 +73,12 @@ func (t *trainer) reportSplit() {
 		text = fmt.Sprintf("%d neglected classes, none split (--subclasses 1)", k)
 	}
 	if skipped > 0 {
-		text += fmt.Sprintf("; %d have too few videos (--min-positives %d)", skipped, t.cfg.MinPositives)
+		text += fmt.Sprintf("; %d have too few %s (--min-positives %d)", skipped, t.cfg.Examples(), t.cfg.MinPositives)
+	}
+	if t.pairs != nil {
+		text += fmt.Sprintf("; %d paired images were added to them", len(t.pairs.list))
 	}
 	t.o.Reporter.Message(text)
-}
-
-// positives finds the training rows of the neglected classes, and counts those
-// of every class.
-func (t *trainer) positives() (neglected []subclass.Positives, counts []int64) {
-	counts = make([]int64, t.cfg.Classes)
-	at := make([]int, t.cfg.Classes) // index into neglected, from 1
-	for i, class := range t.pos.Neglected {
-		at[class] = i + 1
-		neglected = append(neglected, subclass.Positives{Class: class})
-	}
-	for i := range t.rows.Rows() {
-		row := t.rows.Row(i)
-		labels := t.split.Labels(row)
-		for j, l := range labels {
-			if repeated(labels[:j], l) {
-				continue
-			}
-			counts[l]++
-			if n := at[l]; n > 0 {
-				neglected[n-1].Rows = append(neglected[n-1].Rows, int32(row))
-			}
-		}
-	}
-	return neglected, counts
 }
 
 func (t *trainer) writePartition(counts []int64) error {

@@ -23,6 +23,7 @@ type stageRun struct {
 	session nn.Session
 	feed    feeder
 	scorer  scorer
+	rows    *features.Subset // trained on
 	shuffle *features.Shuffle
 
 	loader   *features.Loader // of the running epoch
@@ -68,13 +69,26 @@ func (t *trainer) openStage() error {
 			return err
 		}
 	}
-	s.feed = feeder{split: t.split, cols: t.cols, session: s.session, seed: stageSeed(c.Seed, s.number, "rows"),
-		targeting: &subclass.Targeting{Partition: partition, SubclassWeight: float32(c.SubclassWeight), SiblingTarget: float32(c.SiblingTarget)}}
-	if t.held != nil {
-		s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: partition.Map(),
-			feed: feeder{split: t.held.Split(), cols: t.heldCols, session: s.session}}
+	s.rows = t.rows
+	var added *pairs
+	if s.number == 3 && t.pairs != nil {
+		added = t.pairs
+		s.rows = t.rows.WithDerived(added.bases())
 	}
-	s.shuffle = features.NewShuffle(t.rows, shuffleWindow, stageSeed(c.Seed, s.number, "order"))
+	in, err := newInputs(c, t.split, t.augment, added)
+	if err != nil {
+		return err
+	}
+	s.feed = feeder{inputs: in, session: s.session, seed: stageSeed(c.Seed, s.number, "rows"),
+		targeting: &subclass.Targeting{Partition: partition, SubclassWeight: float32(c.SubclassWeight), SiblingTarget: float32(c.SiblingTarget)}}
+	s.shuffle = features.NewShuffle(s.rows, shuffleWindow, stageSeed(c.Seed, s.number, "order"))
+	if t.held == nil {
+		return nil
+	}
+	if in, err = newInputs(c, t.held.Split(), features.Augment{}, nil); err != nil {
+		return err
+	}
+	s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: partition.Map(), feed: feeder{inputs: in, session: s.session}}
 	return nil
 }
 
@@ -126,7 +140,7 @@ func (t *trainer) stage(ctx context.Context) error {
 	if s.number == 1 {
 		what = "finding the neglected classes"
 	}
-	s.progress = Progress{Stage: s.number, Epochs: s.epochs, Total: int64(s.epochs) * int64(t.rows.Rows())}
+	s.progress = Progress{Stage: s.number, Epochs: s.epochs, Total: int64(s.epochs) * int64(s.rows.Rows())}
 	if m := t.cfg.MaxSteps; m > 0 {
 		s.progress.Total = min(s.progress.Total, m*int64(t.cfg.Batch))
 	}
@@ -293,7 +307,7 @@ func (t *trainer) endNeglectEpoch() error {
 // without validation are the last.
 func (t *trainer) endLastStageEpoch(v *Validation) error {
 	t.pos.Done = t.pos.Epoch == t.cfg.Epochs || t.limitReached()
-	if b := t.pos.Best; v == nil || b == nil || v.GAP > b.Validation.GAP {
+	if b := t.pos.Best; v == nil || b == nil || v.betterThan(b.Validation) {
 		t.pos.Best = &best{Epoch: t.pos.Epoch, Step: t.pos.Step, Validation: v}
 		t.pos.MetricsLines = t.metrics.lines
 		c := checkpoint{config: &t.cfg, position: &t.pos, session: t.run.session, trained: true}

@@ -11,6 +11,7 @@ import (
 
 	"sdnn/eval"
 	"sdnn/features"
+	"sdnn/mlp"
 	"sdnn/nn"
 	"sdnn/nn/cpu"
 	"sdnn/train/safetensors"
@@ -81,7 +82,7 @@ func readWeights(t *testing.T, path string) map[string][]float32 {
 // validation again.
 func TestLearns(t *testing.T) {
 	t.Parallel()
-	for _, net := range Nets() {
+	for _, net := range mlp.Nets() {
 		t.Run(net, func(t *testing.T) {
 			t.Parallel()
 			store, engine := testStore(t, 1200), testEngine(t)

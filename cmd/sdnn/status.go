@@ -74,6 +74,7 @@ var kinds = []struct {
 	{exitInterrupted, is(train.ErrInterrupted)},
 	{exitBadData, is(features.ErrBadData)},
 	{exitBadData, as[*train.CorruptError]},
+	{exitBadData, as[*train.LabelError]},
 	{exitBadData, as[*eval.SubmissionError]},
 	{exitBadData, as[*eval.DuplicateError]},
 	{exitBadData, as[*train.DataChangedError]},

@@ -61,6 +61,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	}
 	f.String("net", d.Net, "`network`: "+strings.Join(train.Nets(), ", "))
 	f.String("recipe", "", "the paper's settings for a dataset and net: "+strings.Join(train.Recipes(), ", "))
+	f.String("protocol", "", "images: authors follows the authors' code: --neglect-score authors --pairing-rule wrapped --validate-split test --validate-fraction 0")
 	f.String("engine", d.Engine, strings.Join(engineNames, ", "))
 	f.String("precision", string(d.Precision), "f32 or bf16, where the engine has it")
 	f.Int("limit", d.Limit, "train on the first `rows` only (0: all)")
@@ -74,9 +75,9 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.String("schedule", d.Schedule, "of the learning rate: constant, exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,...")
 	f.String("optimizer", d.Optimizer, "adam, or sgd with Nesterov momentum")
 	f.Float64("weight-decay", d.WeightDecay, "weight decay")
-	f.String("augment", d.Augment, "images: crop,flip,cutout:16")
+	f.String("augment", d.Augment, "images: a `list` of crop (a window of the image with 4 black pixels around), flip, cutout:PIXELS; or none")
 	f.Float64("noise", d.Noise, "conv1d: standard deviation of the noise on features in training")
-	f.Float64("dropout", d.Dropout, "mlp: dropout rate")
+	f.Float64("dropout", d.Dropout, "dropout rate of mlp, vgg16 and wrn nets")
 	f.Int("hidden", d.Hidden, "mlp: hidden units")
 	f.Int("experts", d.Experts, "moe: experts a class")
 	f.Int("filters", d.Filters, "conv1d: filters")
@@ -89,6 +90,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.String("neglect-score", d.NeglectScore, "mean (over the batches where a class occurs) or authors (as in their code)")
 	f.String("cluster-space", d.ClusterSpace, "where a class is split: input features, or the first network's penultimate ones")
 	f.Bool("no-pairing", d.NoPairing, "images: no paired copies of the images of neglected classes")
+	f.String("pairing-rule", train.PairMean, "images: mean of the two, or wrapped, the authors' code, whose bytes overflow")
 	f.Int("min-positives", d.MinPositives, "a class with fewer examples is not split")
 	f.Float64("sibling-target", d.SiblingTarget, "extension: target of a sibling's output; 0 is the paper, 1 makes copies of the class")
 	f.Float64("neglected-weight", d.NeglectedWeight, "extension: loss weight of neglected classes; 1 is the paper")
@@ -136,7 +138,7 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 		return cfg, false, usagef("--checkpoint-minutes %g: it must be more than 0", o.checkpointMinutes)
 	}
 	if net := o.flags.Lookup("net"); net.Changed {
-		if err := known("--net", net.Value.String(), train.Nets()); err != nil {
+		if err := knownNet(net.Value.String()); err != nil {
 			return cfg, false, err
 		}
 	}
@@ -153,6 +155,11 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 	if err != nil {
 		return cfg, resume, err
 	}
+	if f := o.flags.Lookup("protocol"); f.Changed && !resume {
+		if err := cfg.UseProtocol(f.Value.String()); err != nil {
+			return cfg, resume, err
+		}
+	}
 	for _, name := range train.Flags() {
 		f := o.flags.Lookup(name)
 		if f == nil || !f.Changed || name == "engine" && f.Value.String() == "auto" {
@@ -168,6 +175,15 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 		}
 	}
 	return cfg, resume, nil
+}
+
+// knownNet says what is wrong with a value of --net.
+func knownNet(net string) error {
+	err := train.CheckNet(net)
+	if err != nil && !strings.HasPrefix(net, "wrn-") {
+		return known("--net", net, train.Nets())
+	}
+	return err
 }
 
 // trainResult is what train prints.
@@ -193,6 +209,9 @@ func (r trainResult) text(w io.Writer) {
 }
 
 func metricsText(v *train.Validation) string {
+	if v.ImageMetrics != nil {
+		return fmt.Sprintf("error rate %.4f, top-5 %.4f, loss %.4f", v.ErrorRate, v.Top5ErrorRate, v.Loss)
+	}
 	return fmt.Sprintf("GAP %.4f, mAP %.4f, Hit@1 %.4f, PERR %.4f, loss %.4f", v.GAP, v.MAP, v.Hit1, v.PERR, v.Loss)
 }
 
