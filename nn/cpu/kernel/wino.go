@@ -75,6 +75,7 @@ type winoISA struct {
 	weights [2]func(*winoCall)
 	output  [2]func(*winoCall)
 	dw      [2]func(*winoCall)
+	micro   func(rows int, call *microCall) // gemmISA.micro for A packed by rows
 }
 
 // winoPad is added to the distance of points, so that the points of a tile do
@@ -167,7 +168,7 @@ func (l *winoLayout) at(p, q int) int { return p/q*l.yStep + l.xStep[p%q] }
 
 // linear sets the offsets of points that are size apart.
 func (l *winoLayout) linear(q, size int) {
-	size += winoPad
+	size += winoPad // both multiples of a line
 	l.yStep = q * size
 	for x := range q {
 		l.xStep[x] = x * size

@@ -5,6 +5,7 @@ var winoPaths = [...]*winoISA{
 	Portable: &portableWino,
 	AVX2: {
 		lanes:   8,
+		micro:   microWinoAVX2,
 		input:   [2]func(*winoCall){bound(winoInput4AVX2), bound(winoInput2AVX2)},
 		grad:    [2]func(*winoCall){bound(winoGrad4AVX2), bound(winoGrad2AVX2)},
 		weights: [2]func(*winoCall){bound(winoWeights4AVX2), bound(winoWeights2AVX2)},
@@ -13,6 +14,7 @@ var winoPaths = [...]*winoISA{
 	},
 	AVX512: {
 		lanes:   16,
+		micro:   microWinoAVX512,
 		input:   [2]func(*winoCall){bound(winoInput4AVX512), bound(winoInput2AVX512)},
 		grad:    [2]func(*winoCall){bound(winoGrad4AVX512), bound(winoGrad2AVX512)},
 		weights: [2]func(*winoCall){bound(winoWeights4AVX512), bound(winoWeights2AVX512)},
@@ -28,3 +30,19 @@ func bound(f func(*uintptr)) func(*winoCall) {
 		f(&c.rows[0])
 	}
 }
+
+// The micro-kernels by rows of the panel of A.
+var (
+	winoKernelsAVX2 = [7]func(*int){nil, gemmWinoAVX2Rows1, gemmWinoAVX2Rows2, gemmWinoAVX2Rows3,
+		gemmWinoAVX2Rows4, gemmWinoAVX2Rows5, gemmWinoAVX2Rows6}
+	winoKernelsAVX512 = [15]func(*int){nil, gemmWinoAVX512Rows1, gemmWinoAVX512Rows2, gemmWinoAVX512Rows3,
+		gemmWinoAVX512Rows4, gemmWinoAVX512Rows5, gemmWinoAVX512Rows6, gemmWinoAVX512Rows7, gemmWinoAVX512Rows8,
+		gemmWinoAVX512Rows9, gemmWinoAVX512Rows10, gemmWinoAVX512Rows11, gemmWinoAVX512Rows12,
+		gemmWinoAVX512Rows13, gemmWinoAVX512Rows14}
+)
+
+// microWinoAVX2 is winoISA.micro.
+func microWinoAVX2(rows int, call *microCall) { winoKernelsAVX2[rows](&call.k) }
+
+// microWinoAVX512 is winoISA.micro.
+func microWinoAVX512(rows int, call *microCall) { winoKernelsAVX512[rows](&call.k) }

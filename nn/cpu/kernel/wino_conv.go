@@ -30,7 +30,7 @@ type Conv3x3 struct {
 	src, src2, dst []float32
 	weights, bias  []float32
 	vs, us, ms, ds winoLayout
-	v, u, d        []float32 // parts of the workspace
+	v, u, d, local []float32 // parts of the workspace
 	first, last    int       // tiles of the shared chunk
 	absent         []float32 // zeros
 	workers        []winoWorker
@@ -66,8 +66,13 @@ const (
 	// winoLocalChunk is a chunk of one thread: divisible by the rows of all
 	// micro-tiles, and with its points near the second-level cache.
 	winoLocalChunk = 42
-	// winoSharedFloats bounds the points of a chunk that threads share.
-	winoSharedFloats = 5 << 19
+	// winoSharedChunk is about the number of tiles of a chunk that threads share.
+	winoSharedChunk = 128
+	// winoWorkers is the number of workers whose memory the workspace holds.
+	winoWorkers = 8
+	// winoGroup is the number of channels of the output that are multiplied
+	// together, so that the weights of a point stay in the second-level cache.
+	winoGroup = 128
 	// winoDepth is the number of channels whose weights a task transforms, and
 	// winoTileBlock the number of tiles of a task of a shared chunk.
 	winoDepth, winoTileBlock = 64, 4
@@ -104,20 +109,16 @@ func NewConv3x3(kind ConvKind, batch, h, w, c, o int) *Conv3x3 {
 
 // planSizes chooses chunks and groups by the shape alone.
 func (v *Conv3x3) planSizes() {
-	tiles := v.batch * v.down * v.right
-	p := v.alg.points * v.alg.points
+	tiles := v.tilesOf(v.batch)
 	if tiles >= winoLocalTiles && v.alg == winograd4 {
-		v.chunk, v.group, v.segments = winoLocalChunk, min(v.n, 128), 4
+		v.chunk, v.group, v.segments = winoLocalChunk, min(v.n, winoGroup), 4
 		if v.kind == ConvWeights {
 			v.chunk, v.group = 48, v.n
 		}
 		return
 	}
-	v.group = min(v.n, 64)
-	v.chunk = min(tiles, max(winoLocalChunk, winoSharedFloats/(p*v.k)/winoLocalChunk*winoLocalChunk))
-	if v.kind == ConvWeights {
-		v.chunk = min(tiles, 128)
-	}
+	v.group = min(v.n, winoGroup)
+	v.chunk = ceilDiv(tiles, max(1, (tiles+winoSharedChunk/2)/winoSharedChunk))
 }
 
 // tilesOf returns the number of tiles of some images.
@@ -155,22 +156,28 @@ func (v *Conv3x3) Workspace() int { return v.workspace }
 func (v *Conv3x3) planWorkspace() {
 	v.workspace = 0
 	for level, isa := range winoPaths {
-		if isa == nil {
-			continue
+		if isa != nil {
+			v.layOut(Level(level))
+			v.workspace = max(v.workspace, v.sharedU()+v.sharedPoints()+winoWorkers*v.workerSize())
 		}
-		v.layOut(Level(level))
-		n := 0
-		if v.keepsWeights() {
-			n += v.us.size * v.groups() * max(1, v.partials())
-		}
-		if v.segments == 0 {
-			n += v.vs.size
-			if v.kind == ConvWeights {
-				n += v.ds.size
-			}
-		}
-		v.workspace = max(v.workspace, n)
 	}
+}
+
+// sharedU returns the floats of U, or of the partial sums of dU, that the
+// workspace keeps.
+func (v *Conv3x3) sharedU() int {
+	if !v.keepsWeights() {
+		return 0
+	}
+	return v.us.size * v.groups() * max(1, v.partials())
+}
+
+// sharedPoints returns the floats of V and D of a shared chunk.
+func (v *Conv3x3) sharedPoints() int {
+	if v.segments > 0 {
+		return 0
+	}
+	return v.vs.size + v.ds.size
 }
 
 // partials returns the number of partial sums of dU.
@@ -204,21 +211,21 @@ func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 			v.workers[i].lost = make([]float32, 4*v.n)
 		}
 	}
-	work := a.Work
 	v.u, v.v, v.d = nil, nil, nil
-	if v.keepsWeights() {
-		n := v.us.size * v.groups() * max(1, v.partials())
-		v.u, work = work[:n], work[n:]
+	u, points := v.sharedU(), v.sharedPoints()
+	if u > 0 {
+		v.u = a.Work[:u]
 	}
-	if v.segments == 0 {
-		v.v, v.d = work[:v.vs.size], work[v.vs.size:]
+	if points > 0 {
+		v.v, v.d = a.Work[u:][:v.vs.size], a.Work[u+v.vs.size:][:v.ds.size]
 	}
+	v.local = a.Work[u+points:]
 	if v.kind == ConvWeights {
 		v.runBackwardWeights()
 	} else {
 		v.runForward()
 	}
-	v.src, v.src2, v.dst, v.weights, v.bias, v.u, v.v, v.d = nil, nil, nil, nil, nil, nil, nil, nil
+	v.src, v.src2, v.dst, v.weights, v.bias, v.u, v.v, v.d, v.local = nil, nil, nil, nil, nil, nil, nil, nil, nil
 }
 
 // check panics on operands that do not fit.
@@ -265,15 +272,14 @@ func (v *Conv3x3) runForward() {
 // weightsTask transforms the weights of a group for some channels.
 func (v *Conv3x3) weightsTask(task, worker int) {
 	g, k0 := task%v.groups(), task/v.groups()*winoDepth
-	temp := v.scratch(worker, v.tempSize())
-	v.transformWeights(worker, g, k0, min(k0+winoDepth, v.k), v.u[g*v.us.size:][:v.us.size], temp)
+	v.transformWeights(worker, g, k0, min(k0+winoDepth, v.k), v.u[g*v.us.size:][:v.us.size], v.own(worker))
 }
 
 // chunkTask convolves a chunk of tiles.
 func (v *Conv3x3) chunkTask(task, worker int) {
 	first := task * v.chunk
 	last := min(first+v.chunk, v.tiles)
-	buf := v.scratch(worker, v.vs.size+v.ms.size)
+	buf := v.own(worker)
 	points, m := buf[:v.vs.size], buf[v.vs.size:]
 	v.transformInput(worker, first, last, points)
 	for g := range v.groups() {
@@ -290,11 +296,7 @@ func (v *Conv3x3) transformTask(task, worker int) {
 
 // groupTask does a group of output channels of the shared chunk.
 func (v *Conv3x3) groupTask(g, worker int) {
-	size := v.ms.size + v.tempSize()
-	if v.u == nil {
-		size += v.us.size
-	}
-	buf := v.scratch(worker, size)
+	buf := v.own(worker)
 	m, temp, u := buf[:v.ms.size], buf[v.ms.size:][:v.tempSize()], buf[v.ms.size+v.tempSize():]
 	if v.u != nil {
 		u = v.u[g*v.us.size:][:v.us.size]
@@ -308,8 +310,27 @@ func (v *Conv3x3) groupTask(g, worker int) {
 	v.transformOutput(worker, v.first, v.last, g, m)
 }
 
-// scratch returns n floats of the worker's memory.
-func (v *Conv3x3) scratch(worker, n int) []float32 {
+// workerSize returns the number of floats of a worker's own memory.
+func (v *Conv3x3) workerSize() int {
+	n := 0
+	if v.segments > 0 {
+		n = max(v.vs.size+v.ms.size+v.ds.size, v.tempSize())
+	} else {
+		n = v.ms.size + v.tempSize()
+		if !v.keepsWeights() {
+			n += v.us.size
+		}
+	}
+	return roundUp(n, lanes)
+}
+
+// own returns the worker's own memory, workerSize floats: a part of the
+// workspace, which lies in large pages, or what the pool has.
+func (v *Conv3x3) own(worker int) []float32 {
+	n := v.workerSize()
+	if worker < winoWorkers {
+		return v.local[worker*n:][:n]
+	}
 	raw := v.pool.Scratch(worker, 4*n)
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), n)
 }
@@ -390,37 +411,72 @@ func (v *Conv3x3) transformOutput(worker, first, last, g int, m []float32) {
 	})
 }
 
-// multiply computes M = V U for the tiles of a chunk and a group of channels.
+// multiply computes M = V U for the tiles of a chunk and a group of channels:
+// for each point and block of gemmKC channels a product of panels of tiles.
 func (v *Conv3x3) multiply(worker, tiles, g int, points, u, m []float32) {
-	const line = 64
 	isa, call := v.gemm, &v.workers[worker].micro
 	n0, n1 := v.channels(g)
-	*call = microCall{ldc: 4 * v.ms.row, bPanel: 4 * v.k * isa.nr, panels: ceilDiv(n1-n0, isa.nr)}
-	call.last = n1 - n0 - (call.panels-1)*isa.nr
+	*call = microCall{ldc: 4 * v.ms.row, bPanel: 4 * v.k * isa.nr}
+	all := ceilDiv(n1-n0, isa.nr)
+	last := n1 - n0 - (all-1)*isa.nr
 	panels := ceilDiv(tiles, isa.mr)
 	low := tiles / panels
 	high := tiles - low*panels // so many panels have low+1 tiles
 	q := v.alg.points
-	for p := range q * q {
-		for k0 := 0; k0 < v.k; k0 += gemmKC {
-			call.k = min(gemmKC, v.k-k0)
-			call.b = &u[v.us.at(p, q)+k0*isa.nr]
-			call.accumulate = min(k0, 1)
-			call.aheadLines = call.k * 4 / line
-			call.aheadJump = 4*gemmKC - call.aheadLines*line
-			at, to := v.vs.at(p, q)+k0/gemmKC*v.vs.block, v.ms.at(p, q)
-			for i, panel := 0, 0; panel < panels; panel++ {
-				rows := low
-				if panel < high {
-					rows++
-				}
-				call.a, call.c = &points[at+i*gemmKC], &m[to+i*v.ms.row]
-				call.ahead = uintptr(unsafe.Pointer(call.a)) + uintptr(4*gemmKC*rows)
-				isa.micro(rows, false, call)
-				i += rows
+	blocks := ceilDiv(v.k, gemmKC)
+	place := func(step int) (a, b *float32) { // of a point and block, by the order in which they are taken
+		p, k := step/blocks%(q*q), step%blocks
+		return &points[v.vs.at(p, q)+k*v.vs.block], &u[v.us.at(p, q)+k*gemmKC*isa.nr]
+	}
+	a, b := place(0)
+	for step := range q * q * blocks {
+		nextA, nextB := place(step + 1)
+		call.k = min(gemmKC, v.k-step%blocks*gemmKC)
+		call.accumulate = min(step%blocks, 1)
+		to := v.ms.at(step/blocks, q)
+		slice := all * call.k * isa.nr / panels // of the next columns of B, to be fetched during a panel
+		for i, panel := 0, 0; panel < panels; panel++ {
+			rows := low
+			if panel < high {
+				rows++
+			}
+			call.a = after(a, i*gemmKC)
+			i += rows
+			ahead := after(a, i*gemmKC)
+			if panel == panels-1 {
+				ahead = nextA
+			}
+			call.b, call.c = b, &m[to+(i-rows)*v.ms.row]
+			// The first half of the columns fetches the next panel of A, the second
+			// its part of the next B.
+			call.panels, call.last = ceilDiv(all, 2), isa.nr
+			v.lookAhead(call, ahead, call.k, gemmKC-call.k)
+			if call.panels == all {
+				call.last = last
+			}
+			v.isa.micro(rows, call)
+			if rest := all - call.panels; rest > 0 {
+				call.b, call.c = after(b, call.panels*v.k*isa.nr), after(call.c, call.panels*isa.nr)
+				call.panels, call.last = rest, last
+				v.lookAhead(call, after(nextB, panel*slice), slice, -slice)
+				v.isa.micro(rows, call)
 			}
 		}
+		a, b = nextA, nextB
 	}
+}
+
+// after returns the address of p[n]. It stays inside the slice that p is of,
+// but for addresses that are only fetched ahead.
+func after(p *float32, n int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n)) }
+
+// lookAhead tells the micro-kernel to fetch rows of width floats, from the end
+// of one to the next of gap floats.
+func (v *Conv3x3) lookAhead(call *microCall, from *float32, width, gap int) {
+	const line = 64 / 4
+	lines := ceilDiv(width, line)
+	call.ahead = uintptr(unsafe.Pointer(from))
+	call.aheadLines, call.aheadJump = lines, 4*(width+gap-lines*line)
 }
 
 // tempSize is the number of floats that transformWeights needs.
@@ -439,7 +495,7 @@ func (v *Conv3x3) transformWeights(worker, g, k0, k1 int, u, temp []float32) {
 	nr, transform := v.gemm.nr, v.isa.weights[v.alg.id]
 	c.biases, c.columns = nil, 7
 	if v.kind == ConvData { // W [k,3,3,n], turned by 180 degrees
-		c.image, c.pixel = v.weights, -4*v.n
+		c.image, c.pixel, c.ahead = v.weights, -4*v.n, 2*4*9*v.n
 		c.setPoints(&v.us, n1-n0, v.isa.lanes)
 		for k := k0; k < k1; k++ {
 			for y := range 3 {
@@ -453,7 +509,7 @@ func (v *Conv3x3) transformWeights(worker, g, k0, k1 int, u, temp []float32) {
 	// W [n,3,3,k]: the taps of a panel are transposed first.
 	depth := k1 - k0
 	tap := depth * nr
-	c.image, c.pixel = temp, 4*tap
+	c.image, c.pixel, c.ahead = temp, 4*tap, 0
 	c.setPoints(&v.us, tap, v.isa.lanes)
 	c.step = [2]int{4 * v.isa.lanes, 4 * v.isa.lanes}
 	for n := n0; n < n1; n += nr {

@@ -3,6 +3,7 @@ package kernel
 // portableWino are the transforms in plain Go.
 var portableWino = winoISA{
 	lanes:   4,
+	micro:   func(rows int, call *microCall) { microPortable(rows, false, call) },
 	input:   [2]func(*winoCall){toPoints(6, 6, input4), toPoints(2, 3, input2)},
 	grad:    [2]func(*winoCall){toPoints(4, 6, grad4), toPoints(2, 3, grad2)},
 	weights: [2]func(*winoCall){toPoints(3, 6, weights4), toPoints(3, 3, weights2)},

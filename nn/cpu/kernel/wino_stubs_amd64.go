@@ -4,6 +4,126 @@
 
 package kernel
 
+// gemmWinoAVX2Rows1 multiplies 1 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX2Rows1(call *int)
+
+// gemmWinoAVX2Rows2 multiplies 2 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX2Rows2(call *int)
+
+// gemmWinoAVX2Rows3 multiplies 3 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX2Rows3(call *int)
+
+// gemmWinoAVX2Rows4 multiplies 4 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX2Rows4(call *int)
+
+// gemmWinoAVX2Rows5 multiplies 5 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX2Rows5(call *int)
+
+// gemmWinoAVX2Rows6 multiplies 6 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX2Rows6(call *int)
+
+// gemmWinoAVX512Rows1 multiplies 1 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows1(call *int)
+
+// gemmWinoAVX512Rows2 multiplies 2 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows2(call *int)
+
+// gemmWinoAVX512Rows3 multiplies 3 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows3(call *int)
+
+// gemmWinoAVX512Rows4 multiplies 4 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows4(call *int)
+
+// gemmWinoAVX512Rows5 multiplies 5 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows5(call *int)
+
+// gemmWinoAVX512Rows6 multiplies 6 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows6(call *int)
+
+// gemmWinoAVX512Rows7 multiplies 7 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows7(call *int)
+
+// gemmWinoAVX512Rows8 multiplies 8 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows8(call *int)
+
+// gemmWinoAVX512Rows9 multiplies 9 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows9(call *int)
+
+// gemmWinoAVX512Rows10 multiplies 10 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows10(call *int)
+
+// gemmWinoAVX512Rows11 multiplies 11 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows11(call *int)
+
+// gemmWinoAVX512Rows12 multiplies 12 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows12(call *int)
+
+// gemmWinoAVX512Rows13 multiplies 13 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows13(call *int)
+
+// gemmWinoAVX512Rows14 multiplies 14 rows of A, packed by rows, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmWinoAVX512Rows14(call *int)
+
 //go:noescape
 func winoInput4AVX2(call *uintptr)
 

@@ -27,8 +27,8 @@ func (v *Conv3x3) segmentTiles() int {
 
 // segmentTask computes the partial sum of a segment.
 func (v *Conv3x3) segmentTask(s, worker int) {
-	buf := v.scratch(worker, v.vs.size+v.ds.size)
-	points, d := buf[:v.vs.size], buf[v.vs.size:]
+	buf := v.own(worker)
+	points, d := buf[:v.vs.size], buf[v.vs.size:][:v.ds.size]
 	from := s * v.segmentTiles()
 	until := min(from+v.segmentTiles(), v.tiles)
 	du := v.u[s*v.us.size:][:v.us.size]
@@ -66,7 +66,7 @@ func (v *Conv3x3) weightGroupTask(g, worker int) {
 	if v.u != nil {
 		du = v.u[g*v.us.size:][:v.us.size]
 	} else {
-		du = v.scratch(worker, v.us.size)
+		du = v.own(worker)
 	}
 	v.multiplyWeights(worker, v.last-v.first, g, v.v, v.d, du, v.first > 0)
 	if v.last == v.tiles {

@@ -54,19 +54,30 @@ var (
 		{[]int{1, 2, 3, 4, 5}, []int{3, 4, 5}},
 	}}
 	lineGrad4    = line{in: 4, out: 6, do: grad4, core: upTo(4)}
-	lineWeights4 = line{in: 3, out: 6, do: weights4}
+	lineWeights4 = line{in: 3, out: 6, do: weights4, core: upTo(3)}
 	lineOutput4  = line{in: 6, out: 4, do: output4, core: upTo(4)}
 	lineDW4      = line{in: 6, out: 3, do: dw4}
 
 	lineInput2   = line{in: 2, out: 3, do: input2}
 	lineGrad2    = line{in: 2, out: 3, do: grad2}
-	lineWeights2 = line{in: 3, out: 3, do: weights2}
+	lineWeights2 = line{in: 3, out: 3, do: weights2, core: upTo(3)}
 	lineOutput2  = line{in: 3, out: 2, do: output2}
 	lineDW2      = line{in: 3, out: 3, do: dw2}
 )
 
-// wino writes the tile transforms of fast 3x3 convolutions; see kernel/wino.go.
+// wino writes the tile transforms of fast 3x3 convolutions, see kernel/wino.go,
+// and gemm's micro-kernels with more prefetches: their operands are not packed
+// just before but come from a cache that all cores share, or from memory.
 func wino(f *vecFile) {
+	for _, v := range []isa{avx2, avx512} {
+		if v.lanes == 8 {
+			maskTable()
+		}
+		v.name, v.chunk = "Wino"+v.name, map[int]int{8: 4, 16: 2}[v.lanes]
+		for rows := 1; rows <= v.rows; rows++ {
+			v.micro(rows, false)
+		}
+	}
 	toPoints := func(name string, l line) {
 		f.fn(name, "func(call *uintptr)", func(k *kern) { k.toPoints(l) })
 	}
