@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -70,10 +71,58 @@ func TestSplits(t *testing.T) {
 	}
 }
 
+// lockedFS lets the goroutines of several splits take the steps of one faultFS in turn.
+type lockedFS struct {
+	mu sync.Mutex
+	fs *faultFS
+}
+
+func (l *lockedFS) Create(path string) (storeFile, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, err := l.fs.Create(path)
+	return &lockedFile{f, l}, err
+}
+
+func (l *lockedFS) Rename(from, to string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fs.Rename(from, to)
+}
+
+func (l *lockedFS) Remove(path string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fs.Remove(path)
+}
+
+func (l *lockedFS) SyncDir(dir string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fs.SyncDir(dir)
+}
+
+type lockedFile struct {
+	storeFile
+	l *lockedFS
+}
+
+func (f *lockedFile) Write(p []byte) (int, error) {
+	f.l.mu.Lock()
+	defer f.l.mu.Unlock()
+	return f.storeFile.Write(p)
+}
+
+func (f *lockedFile) Sync() error {
+	f.l.mu.Lock()
+	defer f.l.mu.Unlock()
+	return f.storeFile.Sync()
+}
+
 // Several splits enter a store together: at whatever step a writer dies, both are old or both are new.
 func TestSplitsKillAtEveryStep(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := writeSplits(dir, 1, 60, small); err != nil {
+	if _, err := writeSplits(dir, 1, 40, small); err != nil {
 		t.Fatal(err)
 	}
 	base := files(t, dir)
@@ -82,8 +131,8 @@ func TestSplitsKillAtEveryStep(t *testing.T) {
 		restore(t, dir, base)
 		ffs := &faultFS{at: at, kill: true}
 		o := small
-		o.Overwrite, o.fsys = true, ffs
-		_, err := writeSplits(dir, 3, 45, o)
+		o.Overwrite, o.fsys = true, &lockedFS{fs: ffs}
+		_, err := writeSplits(dir, 3, 30, o)
 		if !ffs.dead {
 			if err != nil {
 				t.Fatal(err)
@@ -93,7 +142,7 @@ func TestSplitsKillAtEveryStep(t *testing.T) {
 		if err == nil {
 			t.Fatalf("step %d, %s: the writer did not notice its death", at, ffs.log[at])
 		}
-		errOld, errNew := readSplits(dir, 1, 60), readSplits(dir, 3, 45)
+		errOld, errNew := readSplits(dir, 1, 40), readSplits(dir, 3, 30)
 		switch {
 		case errOld == nil:
 			old++
@@ -115,7 +164,7 @@ func TestSplitsKillAtEveryStep(t *testing.T) {
 
 func TestSplitsFullDiskAtEveryStep(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := writeSplits(dir, 1, 60, small); err != nil {
+	if _, err := writeSplits(dir, 1, 40, small); err != nil {
 		t.Fatal(err)
 	}
 	base := files(t, dir)
@@ -123,8 +172,8 @@ func TestSplitsFullDiskAtEveryStep(t *testing.T) {
 		restore(t, dir, base)
 		ffs := &faultFS{at: at}
 		o := small
-		o.Overwrite, o.fsys = true, ffs
-		_, err := writeSplits(dir, 3, 45, o)
+		o.Overwrite, o.fsys = true, &lockedFS{fs: ffs}
+		_, err := writeSplits(dir, 3, 30, o)
 		if at >= ffs.steps {
 			break
 		}
@@ -132,7 +181,7 @@ func TestSplitsFullDiskAtEveryStep(t *testing.T) {
 		case err == nil || !errors.Is(err, syscall.ENOSPC):
 			t.Fatalf("step %d, %s: %v", at, ffs.log[at], err)
 		case errors.As(err, new(*PendingError)):
-			if err := readSplits(dir, 3, 45); err != nil {
+			if err := readSplits(dir, 3, 30); err != nil {
 				t.Fatalf("step %d, %s: %v", at, ffs.log[at], err)
 			}
 		case !equalFiles(base, files(t, dir)):
