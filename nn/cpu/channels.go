@@ -24,9 +24,15 @@ type channels struct {
 	blocks    int // of a whole batch
 }
 
+// newChannels splits v into blocks of the size of every pass that nothing else binds.
 func newChannels(v *nn.Value) channels {
+	return splitChannels(v, max(1, min(chanBlock, chanFloats/v.Shape[len(v.Shape)-1])))
+}
+
+// splitChannels splits v into blocks of the given number of positions.
+func splitChannels(v *nn.Value, block int) channels {
 	c := v.Shape[len(v.Shape)-1]
-	k := channels{c: c, positions: v.Shape.Size() / v.Shape[0] / c, block: max(1, min(chanBlock, chanFloats/c))}
+	k := channels{c: c, positions: v.Shape.Size() / v.Shape[0] / c, block: block}
 	k.blocks = (v.Shape[0]*k.positions + k.block - 1) / k.block
 	return k
 }
@@ -35,9 +41,9 @@ func newChannels(v *nn.Value) channels {
 func (k *channels) count(s *session) int { return s.rows * k.positions }
 
 // each returns a function that runs f over the elements [lo, hi) of each block t.
-func (k channels) each(s *session, f func(t, worker, lo, hi int)) func() {
-	task := func(t, worker int) {
-		f(t, worker, t*k.block*k.c, min((t+1)*k.block, k.count(s))*k.c)
+func (k channels) each(s *session, f func(t, lo, hi int)) func() {
+	task := func(t, _ int) {
+		f(t, t*k.block*k.c, min((t+1)*k.block, k.count(s))*k.c)
 	}
 	return func() { s.pool.Run((k.count(s)+k.block-1)/k.block, task) }
 }
@@ -55,68 +61,81 @@ func addBlocks(total []float64, partial []float32, n int) {
 // statistics are the sums over a value that batch normalisation needs, made
 // block by block where the value is made, or by a pass of their own:
 //
-//	partial [blocks][2][C]   sum of a block's positions,
-//	                         sum of the squared distances from the block's own mean
+//	partial [blocks][3][C]   pivot, a number near the block's mean
+//	                         sum of x - pivot over the block's positions
+//	                         sum of (x - pivot)²
 //
-// Distances from a mean near by keep their precision whatever the value's
-// mean; add joins the blocks' (Chan, Golub and LeVeque 1979). An op that makes
-// a value in other pieces sets block and blocks to its own.
+// Near the mean the differences keep their precision wherever the mean is;
+// adder joins the blocks in float64 (Chan, Golub and LeVeque 1979).
 type statistics struct {
 	channels
 	partial *nn.Value
 }
 
-// wanted returns the statistics that the op which makes v has to fill, nil if
-// no batch normalisation reads v. The op lists partial among its writes.
-func (l *lowering) wanted(v *nn.Value) *statistics {
+// wanted returns the statistics that the op which makes v has to fill, in blocks
+// of the positions that it has at hand together, at most chanBlock; nil if no
+// batch normalisation reads v. The op lists partial among its writes.
+func (l *lowering) wanted(v *nn.Value, k channels) *statistics {
 	for _, r := range l.readers[v] {
 		if _, ok := r.Op.(nn.BatchNorm); ok {
-			l.stats[v] = l.newStatistics(v)
+			l.stats[v] = l.newStatistics(k)
 			return l.stats[v]
 		}
 	}
 	return nil
 }
 
-func (l *lowering) newStatistics(v *nn.Value) *statistics {
-	k := newChannels(v)
-	return &statistics{channels: k, partial: l.temp(k.blocks * 2 * k.c)}
+func (l *lowering) newStatistics(k channels) *statistics {
+	return &statistics{channels: k, partial: l.temp(k.blocks * 3 * k.c)}
 }
 
 // measurer returns a function that fills the place of block t with the
-// statistics of its elements x.
-func (k *statistics) measurer(b *binder) func(t, worker int, x []float32) {
+// statistics of its elements x, which it reads twice.
+func (k *statistics) measurer(b *binder) func(t int, x []float32) {
 	partial, c := b.ref(k.partial), k.c
-	means := make([]float32, b.s.pool.Threads()*c)
-	return func(t, worker int, x []float32) {
-		acc := partial.data[t*2*c : (t+1)*2*c]
-		clear(acc)
-		mean := means[worker*c : (worker+1)*c]
-		kernel.ChanSum(acc[:c], x)
-		kernel.Scale(mean, acc[:c], float32(float64(c)/float64(len(x))))
-		kernel.ChanSquares(acc[c:], x, mean)
+	return func(t int, x []float32) {
+		p := partial.data[t*3*c : (t+1)*3*c]
+		clear(p)
+		pivot := p[:c]
+		kernel.ChanSum(pivot, x)
+		kernel.Scale(pivot, pivot, float32(float64(c)/float64(len(x))))
+		kernel.ChanMoments(p[c:], x, pivot)
 	}
 }
 
 // adder returns a function that sets mean [C] and squares [C], the sum of the
 // squared distances from it, over the current batch.
 func (k *statistics) adder(b *binder, mean, squares []float64) func() {
-	partial, s := b.ref(k.partial), b.s
-	total := make([]float64, 2*k.c)
-	return func() {
+	partial, s, c := b.ref(k.partial), b.s, k.c
+	// of visits the blocks: positions of a block, and the three rows of its place.
+	of := func(visit func(n float64, pivot, sum, square []float32)) {
 		count := k.count(s)
-		n := (count + k.block - 1) / k.block
-		addBlocks(total, partial.data, n)
+		for t := 0; t*k.block < count; t++ {
+			p := partial.data[t*3*c : (t+1)*3*c]
+			visit(float64(min(k.block, count-t*k.block)), p[:c], p[c:2*c], p[2*c:])
+		}
+	}
+	means := func(n float64, pivot, sum, _ []float32) {
+		for i, v := range sum {
+			mean[i] += n*float64(pivot[i]) + float64(v)
+		}
+	}
+	distances := func(n float64, pivot, sum, square []float32) {
+		share := 1 / n
+		for i, v := range sum {
+			off := float64(v) * share // of the block's mean from the pivot
+			d := float64(pivot[i]) + off - mean[i]
+			squares[i] += float64(square[i]) + n*(d*d-off*off)
+		}
+	}
+	return func() {
+		clear(mean)
+		clear(squares)
+		of(means)
 		for i := range mean {
-			mean[i], squares[i] = total[i]/float64(count), total[k.c+i]
+			mean[i] /= float64(k.count(s))
 		}
-		for t := range n {
-			size := float64(min(k.block, count-t*k.block))
-			for i, v := range partial.data[t*2*k.c:][:k.c] {
-				d := float64(v)/size - mean[i]
-				squares[i] += size * d * d
-			}
-		}
+		of(distances)
 	}
 }
 
@@ -124,7 +143,7 @@ func (k *statistics) adder(b *binder, mean, squares []float64) func() {
 // made while the sum is in the cache: the residual connection.
 func (l *lowering) add(n *nn.Node) {
 	y := n.Out[0]
-	k := l.wanted(y)
+	k := l.wanted(y, newChannels(y))
 	if k == nil {
 		l.binary(n, kernel.Add)
 		return
@@ -132,10 +151,10 @@ func (l *lowering) add(n *nn.Node) {
 	l.emit("add+statistics", n.In, []*nn.Value{y, k.partial}, func(b *binder) func() {
 		xs, ys, zs := b.ref(n.In[0]), b.ref(n.In[1]), b.ref(y)
 		measure := k.measurer(b)
-		return k.each(b.s, func(t, worker, lo, hi int) {
+		return k.each(b.s, func(t, lo, hi int) {
 			z := zs.data[lo:hi]
 			kernel.Add(z, xs.get()[lo:hi], ys.get()[lo:hi])
-			measure(t, worker, z)
+			measure(t, z)
 		})
 	}).inPlace(0)
 }
@@ -148,7 +167,7 @@ func (l *lowering) imageColumnSum(n *nn.Node) {
 	l.emit(n.Op.Kind(), n.In, []*nn.Value{y, partial}, func(b *binder) func() {
 		xs, ys, ps := b.ref(x), b.ref(y), b.ref(partial)
 		total := make([]float64, k.c)
-		sums := k.each(b.s, func(t, _, lo, hi int) {
+		sums := k.each(b.s, func(t, lo, hi int) {
 			acc := ps.data[t*k.c : (t+1)*k.c]
 			clear(acc)
 			kernel.ChanSum(acc, xs.get()[lo:hi])

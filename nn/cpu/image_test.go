@@ -346,6 +346,50 @@ func normPasses(ops []nn.OpProfile) (kinds []string) {
 	return kinds
 }
 
+// Statistics keep their precision far from zero, where the sum of squares
+// would lose all of it in float32.
+func TestStatisticsFarFromZero(t *testing.T) {
+	for _, level := range kernel.Levels {
+		t.Run(level.String(), func(t *testing.T) {
+			useLevel(t, level)
+			const batch, side, away = 9, 31, 1000
+			m := normNet("norm of the input", batch, side, side, 16)
+			s, err := engine(t, 2).Compile(m, nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewSGD(0)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			x := s.Feed(0).Features[0]
+			fill(s.Feed(0), 1, batch, 3)
+			var mean, square [2]float64
+			for i := range x {
+				x[i] += away
+				mean[i%2] += float64(x[i]) / (batch * side * side)
+			}
+			for i, v := range x {
+				square[i%2] += (float64(v) - mean[i%2]) * (float64(v) - mean[i%2]) / (batch*side*side - 1)
+			}
+			if err := s.TrainStep(0, nn.StepParams{Step: 1}); err != nil {
+				t.Fatal(err)
+			}
+			for c := range 2 {
+				_ = s.ReadState("bn.mean", func(d []float32) error {
+					if want := 0.1 * mean[c]; math.Abs(float64(d[c])-want) > 1e-7*want {
+						t.Errorf("running mean %g, want %g", d[c], want)
+					}
+					return nil
+				})
+				_ = s.ReadState("bn.var", func(d []float32) error {
+					if want := 0.9 + 0.1*square[c]; math.Abs(float64(d[c])-want) > 1e-6 {
+						t.Errorf("running variance %g, want %g", d[c], want)
+					}
+					return nil
+				})
+			}
+		})
+	}
+}
+
 // imageNets are small image nets with every pass that package cnn's have.
 func imageNets(t *testing.T) []*nn.Model {
 	s := cnn.Spec{Net: "vgg", Batch: 21, Outputs: 7, Size: 12, Channels: 3, Dropout: 0.3}

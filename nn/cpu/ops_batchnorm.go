@@ -136,9 +136,9 @@ func (m *norm) applier(b *binder, coef []float32) func() {
 			kernel.AffinePool(y.data[out:out+g.ow*g.c], in[r0:r0+g.row], in[r0+g.row:r0+2*g.row], coef)
 		})
 	case m.relu != nil:
-		return k.each(b.s, func(_, _, lo, hi int) { kernel.ChanAffineReLU(y.data[lo:hi], x.get()[lo:hi], coef) })
+		return k.each(b.s, func(_, lo, hi int) { kernel.ChanAffineReLU(y.data[lo:hi], x.get()[lo:hi], coef) })
 	}
-	return k.each(b.s, func(_, _, lo, hi int) { kernel.ChanAffine(y.data[lo:hi], x.get()[lo:hi], coef) })
+	return k.each(b.s, func(_, lo, hi int) { kernel.ChanAffine(y.data[lo:hi], x.get()[lo:hi], coef) })
 }
 
 func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
@@ -147,7 +147,7 @@ func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
 	own := k == nil
 	reads, writes := n.In, []*nn.Value{m.out(), n.Out[1], n.Out[2]}
 	if own {
-		k = l.newStatistics(n.In[0])
+		k = l.newStatistics(newChannels(n.In[0]))
 		writes = append(writes, k.partial)
 	} else {
 		reads = append(reads[:len(reads):len(reads)], k.partial)
@@ -159,7 +159,7 @@ func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
 		measure, add, apply := func() {}, k.adder(b, means, squares), m.applier(b, coef)
 		if own {
 			of := k.measurer(b)
-			measure = k.each(b.s, func(t, worker, lo, hi int) { of(t, worker, x.get()[lo:hi]) })
+			measure = k.each(b.s, func(t, lo, hi int) { of(t, x.get()[lo:hi]) })
 		}
 		return func() {
 			measure()
@@ -313,7 +313,7 @@ func (k *normBack) passes(b *binder, partial *ref, coef []float32) (sums func(),
 	dy, x, dx := b.ref(k.dy), b.ref(k.x), b.ref(k.dx)
 	ch := newChannels(k.x)
 	c := ch.c
-	sums = ch.each(b.s, func(t, _, lo, hi int) {
+	sums = ch.each(b.s, func(t, lo, hi int) {
 		acc := partial.data[t*2*c : (t+1)*2*c]
 		clear(acc)
 		if k.reluBack != nil {
@@ -332,7 +332,7 @@ func (k *normBack) passes(b *binder, partial *ref, coef []float32) (sums func(),
 	case k.reluBack != nil:
 		f = func(lo, hi int) { kernel.ChanGradReLU(dx.data[lo:hi], dy.get()[lo:hi], x.get()[lo:hi], coef[c:]) }
 	}
-	apply = ch.each(b.s, func(_, _, lo, hi int) { f(lo, hi) })
+	apply = ch.each(b.s, func(_, lo, hi int) { f(lo, hi) })
 	return sums, func() int { return (ch.count(b.s) + ch.block - 1) / ch.block }, apply
 }
 

@@ -27,7 +27,7 @@ package kernel
 // c agree with the slices.
 type chanKernels struct {
 	sum             func(acc, x []float32, rows, c int)
-	squares         func(acc, x, mean []float32, rows, c int)
+	moments         func(acc, x, pivot []float32, rows, c int)
 	affine          func(y, x, coef []float32, rows, c int)
 	affineReLU      func(y, x, coef []float32, rows, c int)
 	gradSums        func(acc, dy, x, coef []float32, rows, c int)
@@ -68,14 +68,15 @@ func ChanSum(acc, x []float32) {
 	}
 }
 
-// ChanSquares adds (x-mean)² of every row to acc [C]; mean is [C].
-func ChanSquares(acc, x, mean []float32) {
-	c := len(acc)
-	sameLength("ChanSquares", c, len(mean))
-	rows, most := chanRows("ChanSquares", c, x)
+// ChanMoments adds of every row x - pivot to acc[0] and its square to acc[1];
+// acc is [2][C], pivot [C]. Near the mean the pivot keeps the moments precise.
+func ChanMoments(acc, x, pivot []float32) {
+	c := len(pivot)
+	sameLength("ChanMoments", 2*c, len(acc))
+	rows, most := chanRows("ChanMoments", c, x)
 	for ; rows > 0; rows -= most {
 		n := min(rows, most)
-		channel().squares(acc, x[:n*c], mean, n, c)
+		channel().moments(acc, x[:n*c], pivot, n, c)
 		x = x[n*c:]
 	}
 }

@@ -369,12 +369,12 @@ done:
 	VZEROUPPER
 	RET
 
-// func chanSquaresAVX2(acc []float32, x []float32, mean []float32, rows int, c int)
+// func chanMomentsAVX2(acc []float32, x []float32, pivot []float32, rows int, c int)
 // Requires: AVX, FMA3
-TEXT ·chanSquaresAVX2(SB), NOSPLIT, $16-88
+TEXT ·chanMomentsAVX2(SB), NOSPLIT, $16-88
 	MOVQ x_base+24(FP), SI
 	MOVQ acc_base+0(FP), DI
-	MOVQ mean_base+48(FP), R8
+	MOVQ pivot_base+48(FP), R8
 	MOVQ c+80(FP), R9
 	MOVQ rows+72(FP), AX
 	MOVQ R9, DX
@@ -402,37 +402,49 @@ columns1:
 	VMOVUPS     (R8), Y0
 	VMOVUPS     (SI), Y1
 	VSUBPS      Y0, Y1, Y1
-	VMULPS      Y1, Y1, Y1
-	VMOVUPS     (SI)(DX*1), Y2
-	VSUBPS      Y0, Y2, Y2
-	VMULPS      Y2, Y2, Y2
-	VMOVUPS     (SI)(DX*2), Y3
+	VMULPS      Y1, Y1, Y2
+	VMOVUPS     (SI)(DX*1), Y3
 	VSUBPS      Y0, Y3, Y3
-	VFMADD231PS Y3, Y3, Y1
-	VMOVUPS     (SI)(BX*1), Y3
-	VSUBPS      Y0, Y3, Y0
-	VFMADD231PS Y0, Y0, Y2
-	VADDPS      Y2, Y1, Y0
+	VMULPS      Y3, Y3, Y4
+	VMOVUPS     (SI)(DX*2), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD231PS Y5, Y5, Y2
+	VADDPS      Y5, Y1, Y1
+	VMOVUPS     (SI)(BX*1), Y5
+	VSUBPS      Y0, Y5, Y0
+	VFMADD231PS Y0, Y0, Y4
+	VADDPS      Y0, Y3, Y0
+	VADDPS      Y0, Y1, Y0
 	VMOVUPS     (DI), Y1
 	VADDPS      Y1, Y0, Y0
 	VMOVUPS     Y0, (DI)
+	VADDPS      Y4, Y2, Y0
+	VMOVUPS     (DI)(DX*1), Y1
+	VADDPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (DI)(DX*1)
 	VMOVUPS     32(R8), Y0
 	VMOVUPS     32(SI), Y1
 	VSUBPS      Y0, Y1, Y1
-	VMULPS      Y1, Y1, Y1
-	VMOVUPS     32(SI)(DX*1), Y2
-	VSUBPS      Y0, Y2, Y2
-	VMULPS      Y2, Y2, Y2
-	VMOVUPS     32(SI)(DX*2), Y3
+	VMULPS      Y1, Y1, Y2
+	VMOVUPS     32(SI)(DX*1), Y3
 	VSUBPS      Y0, Y3, Y3
-	VFMADD231PS Y3, Y3, Y1
-	VMOVUPS     32(SI)(BX*1), Y3
-	VSUBPS      Y0, Y3, Y0
-	VFMADD231PS Y0, Y0, Y2
-	VADDPS      Y2, Y1, Y0
+	VMULPS      Y3, Y3, Y4
+	VMOVUPS     32(SI)(DX*2), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD231PS Y5, Y5, Y2
+	VADDPS      Y5, Y1, Y1
+	VMOVUPS     32(SI)(BX*1), Y5
+	VSUBPS      Y0, Y5, Y0
+	VFMADD231PS Y0, Y0, Y4
+	VADDPS      Y0, Y3, Y0
+	VADDPS      Y0, Y1, Y0
 	VMOVUPS     32(DI), Y1
 	VADDPS      Y1, Y0, Y0
 	VMOVUPS     Y0, 32(DI)
+	VADDPS      Y4, Y2, Y0
+	VMOVUPS     32(DI)(DX*1), Y1
+	VADDPS      Y1, Y0, Y0
+	VMOVUPS     Y0, 32(DI)(DX*1)
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DI
 	ADDQ        $0x40, R8
@@ -446,38 +458,50 @@ rest2:
 	VMASKMOVPS  (R8), Y0, Y1
 	VMASKMOVPS  (SI), Y0, Y2
 	VSUBPS      Y1, Y2, Y2
-	VMULPS      Y2, Y2, Y2
-	VMASKMOVPS  (SI)(DX*1), Y0, Y3
-	VSUBPS      Y1, Y3, Y3
-	VMULPS      Y3, Y3, Y3
-	VMASKMOVPS  (SI)(DX*2), Y0, Y4
+	VMULPS      Y2, Y2, Y3
+	VMASKMOVPS  (SI)(DX*1), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
-	VFMADD231PS Y4, Y4, Y2
-	VMASKMOVPS  (SI)(BX*1), Y0, Y4
-	VSUBPS      Y1, Y4, Y1
-	VFMADD231PS Y1, Y1, Y3
-	VADDPS      Y3, Y2, Y1
+	VMULPS      Y4, Y4, Y5
+	VMASKMOVPS  (SI)(DX*2), Y0, Y6
+	VSUBPS      Y1, Y6, Y6
+	VFMADD231PS Y6, Y6, Y3
+	VADDPS      Y6, Y2, Y2
+	VMASKMOVPS  (SI)(BX*1), Y0, Y6
+	VSUBPS      Y1, Y6, Y1
+	VFMADD231PS Y1, Y1, Y5
+	VADDPS      Y1, Y4, Y1
+	VADDPS      Y1, Y2, Y1
 	VMASKMOVPS  (DI), Y0, Y2
 	VADDPS      Y2, Y1, Y1
 	VMASKMOVPS  Y1, Y0, (DI)
+	VADDPS      Y5, Y3, Y1
+	VMASKMOVPS  (DI)(DX*1), Y0, Y2
+	VADDPS      Y2, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (DI)(DX*1)
 	VMOVUPS     32(R9), Y0
 	VMASKMOVPS  32(R8), Y0, Y1
 	VMASKMOVPS  32(SI), Y0, Y2
 	VSUBPS      Y1, Y2, Y2
-	VMULPS      Y2, Y2, Y2
-	VMASKMOVPS  32(SI)(DX*1), Y0, Y3
-	VSUBPS      Y1, Y3, Y3
-	VMULPS      Y3, Y3, Y3
-	VMASKMOVPS  32(SI)(DX*2), Y0, Y4
+	VMULPS      Y2, Y2, Y3
+	VMASKMOVPS  32(SI)(DX*1), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
-	VFMADD231PS Y4, Y4, Y2
-	VMASKMOVPS  32(SI)(BX*1), Y0, Y4
-	VSUBPS      Y1, Y4, Y1
-	VFMADD231PS Y1, Y1, Y3
-	VADDPS      Y3, Y2, Y1
+	VMULPS      Y4, Y4, Y5
+	VMASKMOVPS  32(SI)(DX*2), Y0, Y6
+	VSUBPS      Y1, Y6, Y6
+	VFMADD231PS Y6, Y6, Y3
+	VADDPS      Y6, Y2, Y2
+	VMASKMOVPS  32(SI)(BX*1), Y0, Y6
+	VSUBPS      Y1, Y6, Y1
+	VFMADD231PS Y1, Y1, Y5
+	VADDPS      Y1, Y4, Y1
+	VADDPS      Y1, Y2, Y1
 	VMASKMOVPS  32(DI), Y0, Y2
 	VADDPS      Y2, Y1, Y1
 	VMASKMOVPS  Y1, Y0, 32(DI)
+	VADDPS      Y5, Y3, Y1
+	VMASKMOVPS  32(DI)(DX*1), Y0, Y2
+	VADDPS      Y2, Y1, Y1
+	VMASKMOVPS  Y1, Y0, 32(DI)(DX*1)
 	LEAQ        (SI)(CX*4), SI
 
 next3:
@@ -492,29 +516,35 @@ few:
 	JE   done
 
 single:
-	MOVQ  (SP), DX
-	TESTQ DX, DX
+	MOVQ  (SP), BX
+	TESTQ BX, BX
 	JE    rest5
 
 columns4:
 	VMOVUPS (R8), Y0
 	VMOVUPS (SI), Y1
 	VSUBPS  Y0, Y1, Y0
-	VMULPS  Y0, Y0, Y0
-	VMOVUPS (DI), Y1
-	VADDPS  Y1, Y0, Y0
+	VMULPS  Y0, Y0, Y1
+	VMOVUPS (DI), Y2
+	VADDPS  Y2, Y0, Y0
 	VMOVUPS Y0, (DI)
+	VMOVUPS (DI)(DX*1), Y0
+	VADDPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DI)(DX*1)
 	VMOVUPS 32(R8), Y0
 	VMOVUPS 32(SI), Y1
 	VSUBPS  Y0, Y1, Y0
-	VMULPS  Y0, Y0, Y0
-	VMOVUPS 32(DI), Y1
-	VADDPS  Y1, Y0, Y0
+	VMULPS  Y0, Y0, Y1
+	VMOVUPS 32(DI), Y2
+	VADDPS  Y2, Y0, Y0
 	VMOVUPS Y0, 32(DI)
+	VMOVUPS 32(DI)(DX*1), Y0
+	VADDPS  Y0, Y1, Y0
+	VMOVUPS Y0, 32(DI)(DX*1)
 	ADDQ    $0x40, SI
 	ADDQ    $0x40, DI
 	ADDQ    $0x40, R8
-	DECQ    DX
+	DECQ    BX
 	JNE     columns4
 
 rest5:
@@ -524,18 +554,24 @@ rest5:
 	VMASKMOVPS (R8), Y0, Y1
 	VMASKMOVPS (SI), Y0, Y2
 	VSUBPS     Y1, Y2, Y1
-	VMULPS     Y1, Y1, Y1
-	VMASKMOVPS (DI), Y0, Y2
-	VADDPS     Y2, Y1, Y1
+	VMULPS     Y1, Y1, Y2
+	VMASKMOVPS (DI), Y0, Y3
+	VADDPS     Y3, Y1, Y1
 	VMASKMOVPS Y1, Y0, (DI)
+	VMASKMOVPS (DI)(DX*1), Y0, Y1
+	VADDPS     Y1, Y2, Y1
+	VMASKMOVPS Y1, Y0, (DI)(DX*1)
 	VMOVUPS    32(R9), Y0
 	VMASKMOVPS 32(R8), Y0, Y1
 	VMASKMOVPS 32(SI), Y0, Y2
 	VSUBPS     Y1, Y2, Y1
-	VMULPS     Y1, Y1, Y1
-	VMASKMOVPS 32(DI), Y0, Y2
-	VADDPS     Y2, Y1, Y1
+	VMULPS     Y1, Y1, Y2
+	VMASKMOVPS 32(DI), Y0, Y3
+	VADDPS     Y3, Y1, Y1
 	VMASKMOVPS Y1, Y0, 32(DI)
+	VMASKMOVPS 32(DI)(DX*1), Y0, Y1
+	VADDPS     Y1, Y2, Y1
+	VMASKMOVPS Y1, Y0, 32(DI)(DX*1)
 	LEAQ       (SI)(CX*4), SI
 
 next6:
@@ -548,12 +584,12 @@ done:
 	VZEROUPPER
 	RET
 
-// func chanSquaresAVX512(acc []float32, x []float32, mean []float32, rows int, c int)
+// func chanMomentsAVX512(acc []float32, x []float32, pivot []float32, rows int, c int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·chanSquaresAVX512(SB), NOSPLIT, $16-88
+TEXT ·chanMomentsAVX512(SB), NOSPLIT, $16-88
 	MOVQ  x_base+24(FP), SI
 	MOVQ  acc_base+0(FP), DI
-	MOVQ  mean_base+48(FP), R8
+	MOVQ  pivot_base+48(FP), R8
 	MOVQ  c+80(FP), R9
 	MOVQ  rows+72(FP), AX
 	MOVQ  R9, DX
@@ -580,20 +616,26 @@ columns1:
 	VMOVUPS     (R8), Z0
 	VMOVUPS     (SI), Z1
 	VSUBPS      Z0, Z1, Z1
-	VMULPS      Z1, Z1, Z1
-	VMOVUPS     (SI)(DX*1), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z2, Z2, Z2
-	VMOVUPS     (SI)(DX*2), Z3
+	VMULPS      Z1, Z1, Z2
+	VMOVUPS     (SI)(DX*1), Z3
 	VSUBPS      Z0, Z3, Z3
-	VFMADD231PS Z3, Z3, Z1
-	VMOVUPS     (SI)(BX*1), Z3
-	VSUBPS      Z0, Z3, Z0
-	VFMADD231PS Z0, Z0, Z2
-	VADDPS      Z2, Z1, Z0
+	VMULPS      Z3, Z3, Z4
+	VMOVUPS     (SI)(DX*2), Z5
+	VSUBPS      Z0, Z5, Z5
+	VFMADD231PS Z5, Z5, Z2
+	VADDPS      Z5, Z1, Z1
+	VMOVUPS     (SI)(BX*1), Z5
+	VSUBPS      Z0, Z5, Z0
+	VFMADD231PS Z0, Z0, Z4
+	VADDPS      Z0, Z3, Z0
+	VADDPS      Z0, Z1, Z0
 	VMOVUPS     (DI), Z1
 	VADDPS      Z1, Z0, Z0
 	VMOVUPS     Z0, (DI)
+	VADDPS      Z4, Z2, Z0
+	VMOVUPS     (DI)(DX*1), Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVUPS     Z0, (DI)(DX*1)
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DI
 	ADDQ        $0x40, R8
@@ -606,20 +648,26 @@ rest2:
 	VMOVUPS.Z   (R8), K1, Z0
 	VMOVUPS.Z   (SI), K1, Z1
 	VSUBPS      Z0, Z1, Z1
-	VMULPS      Z1, Z1, Z1
-	VMOVUPS.Z   (SI)(DX*1), K1, Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z2, Z2, Z2
-	VMOVUPS.Z   (SI)(DX*2), K1, Z3
+	VMULPS      Z1, Z1, Z2
+	VMOVUPS.Z   (SI)(DX*1), K1, Z3
 	VSUBPS      Z0, Z3, Z3
-	VFMADD231PS Z3, Z3, Z1
-	VMOVUPS.Z   (SI)(BX*1), K1, Z3
-	VSUBPS      Z0, Z3, Z0
-	VFMADD231PS Z0, Z0, Z2
-	VADDPS      Z2, Z1, Z0
+	VMULPS      Z3, Z3, Z4
+	VMOVUPS.Z   (SI)(DX*2), K1, Z5
+	VSUBPS      Z0, Z5, Z5
+	VFMADD231PS Z5, Z5, Z2
+	VADDPS      Z5, Z1, Z1
+	VMOVUPS.Z   (SI)(BX*1), K1, Z5
+	VSUBPS      Z0, Z5, Z0
+	VFMADD231PS Z0, Z0, Z4
+	VADDPS      Z0, Z3, Z0
+	VADDPS      Z0, Z1, Z0
 	VMOVUPS.Z   (DI), K1, Z1
 	VADDPS      Z1, Z0, Z0
 	VMOVUPS     Z0, K1, (DI)
+	VADDPS      Z4, Z2, Z0
+	VMOVUPS.Z   (DI)(DX*1), K1, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (DI)(DX*1)
 	LEAQ        (SI)(CX*4), SI
 
 next3:
@@ -634,22 +682,25 @@ few:
 	JE   done
 
 single:
-	MOVQ  (SP), DX
-	TESTQ DX, DX
+	MOVQ  (SP), BX
+	TESTQ BX, BX
 	JE    rest5
 
 columns4:
 	VMOVUPS (R8), Z0
 	VMOVUPS (SI), Z1
 	VSUBPS  Z0, Z1, Z0
-	VMULPS  Z0, Z0, Z0
-	VMOVUPS (DI), Z1
-	VADDPS  Z1, Z0, Z0
+	VMULPS  Z0, Z0, Z1
+	VMOVUPS (DI), Z2
+	VADDPS  Z2, Z0, Z0
 	VMOVUPS Z0, (DI)
+	VMOVUPS (DI)(DX*1), Z0
+	VADDPS  Z0, Z1, Z0
+	VMOVUPS Z0, (DI)(DX*1)
 	ADDQ    $0x40, SI
 	ADDQ    $0x40, DI
 	ADDQ    $0x40, R8
-	DECQ    DX
+	DECQ    BX
 	JNE     columns4
 
 rest5:
@@ -658,10 +709,13 @@ rest5:
 	VMOVUPS.Z (R8), K1, Z0
 	VMOVUPS.Z (SI), K1, Z1
 	VSUBPS    Z0, Z1, Z0
-	VMULPS    Z0, Z0, Z0
-	VMOVUPS.Z (DI), K1, Z1
-	VADDPS    Z1, Z0, Z0
+	VMULPS    Z0, Z0, Z1
+	VMOVUPS.Z (DI), K1, Z2
+	VADDPS    Z2, Z0, Z0
 	VMOVUPS   Z0, K1, (DI)
+	VMOVUPS.Z (DI)(DX*1), K1, Z0
+	VADDPS    Z0, Z1, Z0
+	VMOVUPS   Z0, K1, (DI)(DX*1)
 	LEAQ      (SI)(CX*4), SI
 
 next6:

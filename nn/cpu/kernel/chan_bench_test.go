@@ -24,7 +24,7 @@ func BenchmarkChan(b *testing.B) {
 		{"statistics", 4, func(d *data, lo, hi int) {
 			c := len(d.acc) / 2
 			ChanSum(d.acc[:c], d.x[lo:hi])
-			ChanSquares(d.acc[c:], d.x[lo:hi], d.coef[:c])
+			ChanMoments(d.acc, d.x[lo:hi], d.coef[:c])
 		}},
 		{"ChanAffineReLU", 8, func(d *data, lo, hi int) { ChanAffineReLU(d.y[lo:hi], d.x[lo:hi], d.coef[:len(d.acc)]) }},
 		{"ChanGradSumsReLU", 8, func(d *data, lo, hi int) {

@@ -2,7 +2,7 @@ package kernel
 
 // portableChan is the implementation that every architecture has.
 var portableChan = chanKernels{
-	sum: chanSumPortable, squares: chanSquaresPortable,
+	sum: chanSumPortable, moments: chanMomentsPortable,
 	affine:     func(y, x, coef []float32, _, c int) { chanAffinePortable(y, x, coef, c, false) },
 	affineReLU: func(y, x, coef []float32, _, c int) { chanAffinePortable(y, x, coef, c, true) },
 	gradSums:   chanGradSumsPortable, gradSumsReLU: chanGradSumsReLUPortable,
@@ -44,16 +44,19 @@ func chanSumPortable(acc, x []float32, rows, c int) {
 	})
 }
 
-func chanSquaresPortable(acc, x, mean []float32, rows, c int) {
+func chanMomentsPortable(acc, x, pivot []float32, rows, c int) {
+	sum, square := acc[:c], acc[c:]
 	inRows(x, rows, c, func(_ int, r0, r1, r2, r3 []float32) {
-		for i, m := range mean {
-			d0, d1, d2, d3 := r0[i]-m, r1[i]-m, r2[i]-m, r3[i]-m
-			acc[i] += (d0*d0 + d2*d2) + (d1*d1 + d3*d3)
+		for i, p := range pivot {
+			d0, d1, d2, d3 := r0[i]-p, r1[i]-p, r2[i]-p, r3[i]-p
+			sum[i] += (d0 + d2) + (d1 + d3)
+			square[i] += (d0*d0 + d2*d2) + (d1*d1 + d3*d3)
 		}
 	}, func(_ int, r []float32) {
-		for i, m := range mean {
-			d := r[i] - m
-			acc[i] += d * d
+		for i, p := range pivot {
+			d := r[i] - p
+			sum[i] += d
+			square[i] += d * d
 		}
 	})
 }

@@ -11,10 +11,10 @@ func chanSumAVX2(acc []float32, x []float32, rows int, c int)
 func chanSumAVX512(acc []float32, x []float32, rows int, c int)
 
 //go:noescape
-func chanSquaresAVX2(acc []float32, x []float32, mean []float32, rows int, c int)
+func chanMomentsAVX2(acc []float32, x []float32, pivot []float32, rows int, c int)
 
 //go:noescape
-func chanSquaresAVX512(acc []float32, x []float32, mean []float32, rows int, c int)
+func chanMomentsAVX512(acc []float32, x []float32, pivot []float32, rows int, c int)
 
 //go:noescape
 func chanAffineAVX2(y []float32, x []float32, coef []float32, rows int, c int)

@@ -105,24 +105,24 @@ func TestChanSums(t *testing.T) {
 				})
 			}
 			c := newChanCase(s[0], s[1])
-			sums := func(term func(x, mean float64) float64) func(k, i int) (float64, float64) {
+			sums := func(term func(k int, x, pivot float64) float64) func(k, i int) (float64, float64) {
 				before := append([]float32(nil), c.acc...)
-				return func(_, i int) (v, size float64) {
-					v = float64(before[i])
+				return func(k, i int) (v, size float64) {
+					v = float64(before[k*c.c+i])
 					size = math.Abs(v)
 					for r := range c.rows {
-						x := term(float64(c.x[r*c.c+i]), float64(c.coef[i]))
+						x := term(k, float64(c.x[r*c.c+i]), float64(c.coef[i]))
 						v, size = v+x, size+math.Abs(x)
 					}
 					return v, size
 				}
 			}
-			want := sums(func(x, _ float64) float64 { return x })
+			want := sums(func(_ int, x, _ float64) float64 { return x })
 			ChanSum(c.acc[:c.c], c.x)
-			c.check(t, "ChanSum", c.acc[:c.c], 1e-6, want)
-			want = sums(func(x, mean float64) float64 { return (x - mean) * (x - mean) })
-			ChanSquares(c.acc[:c.c], c.x, c.row(0))
-			c.check(t, "ChanSquares", c.acc[:c.c], 1e-6, want)
+			c.check(t, "ChanSum", c.acc[:c.c], 2e-6, want)
+			want = sums(func(k int, x, pivot float64) float64 { return math.Pow(x-pivot, float64(k+1)) })
+			ChanMoments(c.acc, c.x, c.row(0))
+			c.check(t, "ChanMoments", c.acc, 2e-6, want)
 		}
 	})
 }
@@ -240,7 +240,7 @@ func chanBits() (cases []bitCase) {
 		run  func(c *chanCase)
 	}{
 		{"ChanSum", func(c *chanCase) { ChanSum(c.acc[:c.c], c.x) }},
-		{"ChanSquares", func(c *chanCase) { ChanSquares(c.acc[:c.c], c.x, c.row(0)) }},
+		{"ChanMoments", func(c *chanCase) { ChanMoments(c.acc, c.x, c.row(0)) }},
 		{"ChanAffine", func(c *chanCase) { ChanAffine(c.y, c.x, c.coef[:2*c.c]) }},
 		{"ChanAffineReLU", func(c *chanCase) { ChanAffineReLU(c.y, c.x, c.coef[:2*c.c]) }},
 		{"ChanGradSums", func(c *chanCase) { ChanGradSums(c.acc, c.dy, c.x, c.row(0)) }},

@@ -11,7 +11,7 @@ func init() { family("chan", chanKernels) }
 // chanKernels writes the passes of batch normalisation; see chan.go.
 func chanKernels(f *vecFile) {
 	f.fn("chanSum", "func(acc, x []float32, rows, c int)", (*kern).chanSum)
-	f.fn("chanSquares", "func(acc, x, mean []float32, rows, c int)", (*kern).chanSquares)
+	f.fn("chanMoments", "func(acc, x, pivot []float32, rows, c int)", (*kern).chanMoments)
 	const affine = "func(y, x, coef []float32, rows, c int)"
 	f.fn("chanAffine", affine, func(k *kern) { k.chanAffine(false) })
 	f.fn("chanAffineReLU", affine, func(k *kern) { k.chanAffine(true) })
@@ -216,20 +216,40 @@ func (k *kern) chanSum() {
 	})
 }
 
-func (k *kern) chanSquares() {
-	g := newGrid(k, []string{"x"}, []string{"acc", "mean"})
-	x, acc, means := g.walk[0], g.again[0], g.again[1]
+func (k *kern) chanMoments() {
+	g := newGrid(k, []string{"x"}, []string{"acc", "pivot"})
+	x, acc, pivots := g.walk[0], g.again[0], g.again[1]
 	g.run(func(c *cell) {
-		mean := c.load(means, 0)
-		c.plus(c.pairwise(func(row int, sum VecVirtual) VecVirtual {
-			d := k.sub(c.load(x, row), mean)
+		pivot := c.load(pivots, 0)
+		var squares [2]VecVirtual
+		sum := c.pairwise(func(row int, sum VecVirtual) VecVirtual {
+			d := k.sub(c.load(x, row), pivot)
+			k.product(&squares[row%2], d, d)
 			if sum != nil {
-				k.fma(sum, d, d)
-				return sum
+				return k.add(sum, d)
 			}
-			return k.mul(d, d)
-		}), acc, 0)
+			return d
+		})
+		c.plus(sum, acc, 0)
+		c.plus(k.total(squares), acc, 1)
 	})
+}
+
+// product adds a*b to acc, or sets it where it is nil.
+func (k *kern) product(acc *VecVirtual, a, b Op) {
+	if *acc == nil {
+		*acc = k.mul(a, b)
+	} else {
+		k.fma(*acc, a, b)
+	}
+}
+
+// total is the sum of a pair of accumulators, of which the second may be nil.
+func (k *kern) total(acc [2]VecVirtual) VecVirtual {
+	if acc[1] == nil {
+		return acc[0]
+	}
+	return k.add(acc[0], acc[1])
 }
 
 // chanAffine takes the rows scale and shift of coef.
@@ -268,23 +288,14 @@ func (k *kern) chanGradSums(relu bool) {
 			if relu {
 				d = k.where(k.compare(greaterThan, k.fused(k.copyOf(v), scale, shift), zero), d)
 			}
-			dot := &dots[row%2]
-			if *dot == nil {
-				*dot = k.mul(d, k.sub(v, mean))
-			} else {
-				k.fma(*dot, d, k.sub(v, mean))
-			}
+			k.product(&dots[row%2], d, k.sub(v, mean))
 			if sum != nil {
 				return k.add(sum, d)
 			}
 			return d
 		})
 		c.plus(sum, acc, 0)
-		dot := dots[0]
-		if dots[1] != nil {
-			dot = k.add(dot, dots[1])
-		}
-		c.plus(dot, acc, 1)
+		c.plus(k.total(dots), acc, 1)
 	})
 }
 
