@@ -18,7 +18,8 @@ type Conv3x3 struct {
 	k, n        int // channels that are read and written; for ConvWeights those of x and dy
 	down, right int // tiles of an image
 	chunk       int // tiles that are transformed together
-	group       int // channels of the output (ConvWeights: of dy) that are multiplied together
+	group       int // most channels of the output (ConvWeights: of dy) that are multiplied together
+	fit         int // group for the threads at hand
 	workspace   int // floats
 	segments    int // 0: threads share a chunk; else each thread has its own, and ConvWeights this many partial sums
 
@@ -66,13 +67,18 @@ const (
 	// winoLocalChunk is a chunk of one thread: divisible by the rows of all
 	// micro-tiles, and with its points near the second-level cache.
 	winoLocalChunk = 42
+	// winoWeightsChunk is the same for ConvWeights, where it is the length of the
+	// sums, and winoSegments the number of partial sums: twice as many where dU
+	// has no more than winoSmallSum values.
+	winoWeightsChunk, winoSegments, winoSmallSum = 48, 4, 1 << 18
 	// winoSharedChunk is about the number of tiles of a chunk that threads share.
 	winoSharedChunk = 128
 	// winoWorkers is the number of workers whose memory the workspace holds.
 	winoWorkers = 8
 	// winoGroup is the number of channels of the output that are multiplied
 	// together, so that the weights of a point stay in the second-level cache.
-	winoGroup = 128
+	// It is halved, down to winoLeastGroup, to give every thread a group.
+	winoGroup, winoLeastGroup = 128, 32
 	// winoDepth is the number of channels whose weights a task transforms, and
 	// winoTileBlock the number of tiles of a task of a shared chunk.
 	winoDepth, winoTileBlock = 64, 4
@@ -110,15 +116,27 @@ func NewConv3x3(kind ConvKind, batch, h, w, c, o int) *Conv3x3 {
 // planSizes chooses chunks and groups by the shape alone.
 func (v *Conv3x3) planSizes() {
 	tiles := v.tilesOf(v.batch)
-	if tiles >= winoLocalTiles && v.alg == winograd4 {
-		v.chunk, v.group, v.segments = winoLocalChunk, min(v.n, winoGroup), 4
-		if v.kind == ConvWeights {
-			v.chunk, v.group = 48, v.n
-		}
+	v.group = min(v.n, winoGroup)
+	if tiles < winoLocalTiles || v.alg != winograd4 {
+		v.chunk = ceilDiv(tiles, max(1, (tiles+winoSharedChunk/2)/winoSharedChunk))
 		return
 	}
-	v.group = min(v.n, winoGroup)
-	v.chunk = ceilDiv(tiles, max(1, (tiles+winoSharedChunk/2)/winoSharedChunk))
+	v.chunk, v.segments = winoLocalChunk, winoSegments
+	if v.kind == ConvWeights {
+		v.chunk, v.group = winoWeightsChunk, v.n
+		if 36*v.k*v.n <= winoSmallSum {
+			v.segments *= 2
+		}
+	}
+}
+
+// fitGroups makes groups smaller where there would be fewer than threads. It
+// changes no bit: a group is a part of the output.
+func (v *Conv3x3) fitGroups(threads int) {
+	v.fit = v.group
+	for v.segments == 0 && v.fit > winoLeastGroup && ceilDiv(v.n, v.fit) < threads {
+		v.fit = roundUp(v.fit/2, winoLeastGroup)
+	}
 }
 
 // tilesOf returns the number of tiles of some images.
@@ -131,7 +149,7 @@ func (v *Conv3x3) keepsWeights() bool {
 }
 
 // groups returns the number of groups of channels of the output.
-func (v *Conv3x3) groups() int { return ceilDiv(v.n, v.group) }
+func (v *Conv3x3) groups() int { return ceilDiv(v.n, v.fit) }
 
 // layOut sets the layouts for a code path.
 func (v *Conv3x3) layOut(level Level) {
@@ -140,23 +158,27 @@ func (v *Conv3x3) layOut(level Level) {
 	if v.kind == ConvWeights {
 		v.vs = panelLayout(q, v.chunk, nr, v.k, lanes)
 		v.ds = panelLayout(q, v.chunk, lanes, v.n, lanes)
-		v.us = matrixLayout(q, v.group, v.k, lanes)
+		v.us = matrixLayout(q, v.fit, v.k, lanes)
 		return
 	}
 	v.vs = rowLayout(q, v.chunk, v.k, lanes)
-	v.us = panelLayout(q, v.k, nr, v.group, lanes)
-	v.ms = matrixLayout(q, v.chunk, v.group, lanes)
+	v.us = panelLayout(q, v.k, nr, v.fit, lanes)
+	v.ms = matrixLayout(q, v.chunk, v.fit, lanes)
 }
 
 // Workspace returns the number of floats of workspace that Run needs, on any
 // code path.
 func (v *Conv3x3) Workspace() int { return v.workspace }
 
-// planWorkspace computes Workspace.
+// planWorkspace computes Workspace, for any number of threads.
 func (v *Conv3x3) planWorkspace() {
 	v.workspace = 0
 	for level, isa := range winoPaths {
-		if isa != nil {
+		if isa == nil {
+			continue
+		}
+		for _, threads := range []int{1, v.n} {
+			v.fitGroups(threads)
 			v.layOut(Level(level))
 			v.workspace = max(v.workspace, v.sharedU()+v.sharedPoints()+winoWorkers*v.workerSize())
 		}
@@ -202,6 +224,7 @@ type ConvArgs struct {
 // Run computes the convolution. It panics when an operand is too short.
 func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 	v.check(a)
+	v.fitGroups(p.Threads())
 	v.layOut(path)
 	v.pool, v.rows, v.tiles = p, a.Rows, v.tilesOf(a.Rows)
 	v.src, v.src2, v.dst, v.weights, v.bias = a.X, a.DY, a.Out, a.W, a.Bias
@@ -337,7 +360,7 @@ func (v *Conv3x3) own(worker int) []float32 {
 
 // channels returns the channels [n0, n1) of a group of the output.
 func (v *Conv3x3) channels(g int) (n0, n1 int) {
-	return g * v.group, min((g+1)*v.group, v.n)
+	return g * v.fit, min((g+1)*v.fit, v.n)
 }
 
 // tileAt is the place of a tile: the image and the row and column of tiles.
@@ -374,160 +397,5 @@ func (v *Conv3x3) eachTile(c *winoCall, channels, first, last int, f func(i int,
 		f(i, t)
 		v.next(&t)
 		v.next(&later)
-	}
-}
-
-// transformInput writes V of tiles [first, last), the first at the start of points.
-func (v *Conv3x3) transformInput(worker, first, last int, points []float32) {
-	c := &v.workers[worker].call
-	c.image, c.absent, c.pixel, c.biases = v.src, v.absent, 4*v.k, nil
-	transform, a := v.isa.input[v.alg.id], v.alg
-	for k0 := 0; k0 < v.k; k0 += gemmKC {
-		c.setPoints(&v.vs, min(gemmKC, v.k-k0), v.isa.lanes)
-		at := k0 / gemmKC * v.vs.block
-		v.eachTile(c, v.k, first, last, func(i int, t tileAt) {
-			c.setWindow(t.image*v.h*v.w*v.k, v.h, v.w, v.k, k0, t.y*a.tile-a.border, t.x*a.tile-a.border, a.window)
-			c.point = points[at+i*v.vs.row:]
-			transform(c)
-		})
-	}
-}
-
-// transformOutput writes the pixels of tiles [first, last) for a group of channels.
-func (v *Conv3x3) transformOutput(worker, first, last, g int, m []float32) {
-	w := &v.workers[worker]
-	c := &w.call
-	n0, n1 := v.channels(g)
-	c.image, c.absent, c.pixel, c.biases = v.dst, w.lost, 4*v.n, nil
-	if v.bias != nil {
-		c.biases = v.bias[n0:n1]
-	}
-	c.setPoints(&v.ms, n1-n0, v.isa.lanes)
-	transform, a := v.isa.output[v.alg.id], v.alg
-	v.eachTile(c, v.n, first, last, func(i int, t tileAt) {
-		c.setWindow(t.image*v.h*v.w*v.n, v.h, v.w, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
-		c.point = m[i*v.ms.row:]
-		transform(c)
-	})
-}
-
-// multiply computes M = V U for the tiles of a chunk and a group of channels:
-// for each point and block of gemmKC channels a product of panels of tiles.
-func (v *Conv3x3) multiply(worker, tiles, g int, points, u, m []float32) {
-	isa, call := v.gemm, &v.workers[worker].micro
-	n0, n1 := v.channels(g)
-	*call = microCall{ldc: 4 * v.ms.row, bPanel: 4 * v.k * isa.nr}
-	all := ceilDiv(n1-n0, isa.nr)
-	last := n1 - n0 - (all-1)*isa.nr
-	panels := ceilDiv(tiles, isa.mr)
-	low := tiles / panels
-	high := tiles - low*panels // so many panels have low+1 tiles
-	q := v.alg.points
-	blocks := ceilDiv(v.k, gemmKC)
-	place := func(step int) (a, b *float32) { // of a point and block, by the order in which they are taken
-		p, k := step/blocks%(q*q), step%blocks
-		return &points[v.vs.at(p, q)+k*v.vs.block], &u[v.us.at(p, q)+k*gemmKC*isa.nr]
-	}
-	a, b := place(0)
-	for step := range q * q * blocks {
-		nextA, nextB := place(step + 1)
-		call.k = min(gemmKC, v.k-step%blocks*gemmKC)
-		call.accumulate = min(step%blocks, 1)
-		to := v.ms.at(step/blocks, q)
-		slice := all * call.k * isa.nr / panels // of the next columns of B, to be fetched during a panel
-		for i, panel := 0, 0; panel < panels; panel++ {
-			rows := low
-			if panel < high {
-				rows++
-			}
-			call.a = after(a, i*gemmKC)
-			i += rows
-			ahead := after(a, i*gemmKC)
-			if panel == panels-1 {
-				ahead = nextA
-			}
-			call.b, call.c = b, &m[to+(i-rows)*v.ms.row]
-			// The first half of the columns fetches the next panel of A, the second
-			// its part of the next B.
-			call.panels, call.last = ceilDiv(all, 2), isa.nr
-			v.lookAhead(call, ahead, call.k, gemmKC-call.k)
-			if call.panels == all {
-				call.last = last
-			}
-			v.isa.micro(rows, call)
-			if rest := all - call.panels; rest > 0 {
-				call.b, call.c = after(b, call.panels*v.k*isa.nr), after(call.c, call.panels*isa.nr)
-				call.panels, call.last = rest, last
-				v.lookAhead(call, after(nextB, panel*slice), slice, -slice)
-				v.isa.micro(rows, call)
-			}
-		}
-		a, b = nextA, nextB
-	}
-}
-
-// after returns the address of p[n]. It stays inside the slice that p is of,
-// but for addresses that are only fetched ahead.
-func after(p *float32, n int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n)) }
-
-// lookAhead tells the micro-kernel to fetch rows of width floats, from the end
-// of one to the next of gap floats.
-func (v *Conv3x3) lookAhead(call *microCall, from *float32, width, gap int) {
-	const line = 64 / 4
-	lines := ceilDiv(width, line)
-	call.ahead = uintptr(unsafe.Pointer(from))
-	call.aheadLines, call.aheadJump = lines, 4*(width+gap-lines*line)
-}
-
-// tempSize is the number of floats that transformWeights needs.
-func (v *Conv3x3) tempSize() int {
-	if v.kind == ConvData {
-		return 0
-	}
-	return 10 * winoDepth * v.gemm.nr
-}
-
-// transformWeights writes U of channels [k0, k1) of the input and a group of
-// channels of the output to u, the group's.
-func (v *Conv3x3) transformWeights(worker, g, k0, k1 int, u, temp []float32) {
-	c := &v.workers[worker].call
-	n0, n1 := v.channels(g)
-	nr, transform := v.gemm.nr, v.isa.weights[v.alg.id]
-	c.biases, c.columns = nil, 7
-	if v.kind == ConvData { // W [k,3,3,n], turned by 180 degrees
-		c.image, c.pixel, c.ahead = v.weights, -4*v.n, 2*4*9*v.n
-		c.setPoints(&v.us, n1-n0, v.isa.lanes)
-		for k := k0; k < k1; k++ {
-			for y := range 3 {
-				c.rowAt[y] = (9*k+8-3*y)*v.n + n0
-			}
-			c.point = u[k*nr:]
-			transform(c)
-		}
-		return
-	}
-	// W [n,3,3,k]: the taps of a panel are transposed first.
-	depth := k1 - k0
-	tap := depth * nr
-	c.image, c.pixel, c.ahead = temp, 4*tap, 0
-	c.setPoints(&v.us, tap, v.isa.lanes)
-	c.step = [2]int{4 * v.isa.lanes, 4 * v.isa.lanes}
-	for n := n0; n < n1; n += nr {
-		for t := range 9 {
-			src, ld := v.weights[(9*n+t)*v.k+k0:], 9*v.k
-			if n+nr > n1 { // fewer rows than packTransposed reads
-				rest := temp[9*tap:]
-				for r := range n1 - n {
-					copy(rest[r*depth:(r+1)*depth], src[r*ld:])
-				}
-				src, ld = rest, depth
-			}
-			v.gemm.packTransposed(temp[t*tap:], src, ld, depth)
-		}
-		for y := range 3 {
-			c.rowAt[y] = 3 * y * tap
-		}
-		c.point = u[(n-n0)/nr*nr*v.k+k0*nr:]
-		transform(c)
 	}
 }

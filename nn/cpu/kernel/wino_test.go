@@ -209,9 +209,9 @@ func TestConv3x3AgainstFloat64(t *testing.T) {
 // The bits depend on neither the number of threads nor, among the vector
 // paths, on the path; those of y and dx not on how the work is cut either.
 func TestConv3x3Bits(t *testing.T) {
-	pools := []*pool.Pool{pool.New(1), pool.New(2), pool.New(3)}
+	pools := []*pool.Pool{pool.New(1), pool.New(2), pool.New(3), pool.New(winoWorkers + 1)}
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 20 {
+	for range 12 {
 		k := randomWino(r)
 		if k.resize != nil && k.kind == ConvWeights {
 			k.resize = nil

@@ -1,0 +1,161 @@
+package kernel
+
+import "unsafe"
+
+// The steps of a forward convolution, or of the gradient of the data: the
+// transforms of a worker's part and the products between them.
+
+// transformInput writes V of tiles [first, last), the first at the start of points.
+func (v *Conv3x3) transformInput(worker, first, last int, points []float32) {
+	c := &v.workers[worker].call
+	c.image, c.absent, c.pixel, c.biases = v.src, v.absent, 4*v.k, nil
+	transform, a := v.isa.input[v.alg.id], v.alg
+	for k0 := 0; k0 < v.k; k0 += gemmKC {
+		c.setPoints(&v.vs, min(gemmKC, v.k-k0), v.isa.lanes)
+		at := k0 / gemmKC * v.vs.block
+		v.eachTile(c, v.k, first, last, func(i int, t tileAt) {
+			c.setWindow(t.image*v.h*v.w*v.k, v.h, v.w, v.k, k0, t.y*a.tile-a.border, t.x*a.tile-a.border, a.window)
+			c.point = points[at+i*v.vs.row:]
+			transform(c)
+		})
+	}
+}
+
+// transformOutput writes the pixels of tiles [first, last) for a group of channels.
+func (v *Conv3x3) transformOutput(worker, first, last, g int, m []float32) {
+	w := &v.workers[worker]
+	c := &w.call
+	n0, n1 := v.channels(g)
+	c.image, c.absent, c.pixel, c.biases = v.dst, w.lost, 4*v.n, nil
+	if v.bias != nil {
+		c.biases = v.bias[n0:n1]
+	}
+	c.setPoints(&v.ms, n1-n0, v.isa.lanes)
+	transform, a := v.isa.output[v.alg.id], v.alg
+	v.eachTile(c, v.n, first, last, func(i int, t tileAt) {
+		c.setWindow(t.image*v.h*v.w*v.n, v.h, v.w, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
+		c.point = m[i*v.ms.row:]
+		transform(c)
+	})
+}
+
+// multiply computes M = V U for the tiles of a chunk and a group of channels:
+// for each point and block of gemmKC channels a product of panels of tiles.
+func (v *Conv3x3) multiply(worker, tiles, g int, points, u, m []float32) {
+	isa, call := v.gemm, &v.workers[worker].micro
+	n0, n1 := v.channels(g)
+	*call = microCall{ldc: 4 * v.ms.row, bPanel: 4 * v.k * isa.nr}
+	all := ceilDiv(n1-n0, isa.nr)
+	last := n1 - n0 - (all-1)*isa.nr
+	panels := ceilDiv(tiles, isa.mr)
+	low := tiles / panels
+	high := tiles - low*panels // so many panels have low+1 tiles
+	q := v.alg.points
+	blocks := ceilDiv(v.k, gemmKC)
+	place := func(step int) (a, b *float32) { // of a point and block, by the order in which they are taken
+		p, k := step/blocks%(q*q), step%blocks
+		return &points[v.vs.at(p, q)+k*v.vs.block], &u[v.us.at(p, q)+k*gemmKC*isa.nr]
+	}
+	a, b := place(0)
+	for step := range q * q * blocks {
+		nextA, nextB := place(step + 1)
+		call.k = min(gemmKC, v.k-step%blocks*gemmKC)
+		call.accumulate = min(step%blocks, 1)
+		to := v.ms.at(step/blocks, q)
+		slice := all * call.k * isa.nr / panels // of the next columns of B, to be fetched during a panel
+		for i, panel := 0, 0; panel < panels; panel++ {
+			rows := low
+			if panel < high {
+				rows++
+			}
+			call.a = after(a, i*gemmKC)
+			i += rows
+			ahead := after(a, i*gemmKC)
+			if panel == panels-1 {
+				ahead = nextA
+			}
+			call.b, call.c = b, &m[to+(i-rows)*v.ms.row]
+			// The first half of the columns fetches the next panel of A, the second
+			// its part of the next B.
+			call.panels, call.last = ceilDiv(all, 2), isa.nr
+			v.lookAhead(call, ahead, call.k, gemmKC-call.k)
+			if call.panels == all {
+				call.last = last
+			}
+			v.isa.micro(rows, call)
+			if rest := all - call.panels; rest > 0 {
+				call.b, call.c = after(b, call.panels*v.k*isa.nr), after(call.c, call.panels*isa.nr)
+				call.panels, call.last = rest, last
+				v.lookAhead(call, after(nextB, panel*slice), slice, -slice)
+				v.isa.micro(rows, call)
+			}
+		}
+		a, b = nextA, nextB
+	}
+}
+
+// after returns the address of p[n]. It stays inside the slice that p is of,
+// but for addresses that are only fetched ahead.
+func after(p *float32, n int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n)) }
+
+// lookAhead tells the micro-kernel to fetch rows of width floats, from the end
+// of one to the next of gap floats.
+func (v *Conv3x3) lookAhead(call *microCall, from *float32, width, gap int) {
+	const line = 64 / 4
+	lines := ceilDiv(width, line)
+	call.ahead = uintptr(unsafe.Pointer(from))
+	call.aheadLines, call.aheadJump = lines, 4*(width+gap-lines*line)
+}
+
+// tempSize is the number of floats that transformWeights needs.
+func (v *Conv3x3) tempSize() int {
+	if v.kind == ConvData {
+		return 0
+	}
+	return 10 * winoDepth * v.gemm.nr
+}
+
+// transformWeights writes U of channels [k0, k1) of the input and a group of
+// channels of the output to u, the group's.
+func (v *Conv3x3) transformWeights(worker, g, k0, k1 int, u, temp []float32) {
+	c := &v.workers[worker].call
+	n0, n1 := v.channels(g)
+	nr, transform := v.gemm.nr, v.isa.weights[v.alg.id]
+	c.biases, c.columns = nil, 7
+	if v.kind == ConvData { // W [k,3,3,n], turned by 180 degrees
+		c.image, c.pixel, c.ahead = v.weights, -4*v.n, 2*4*9*v.n
+		c.setPoints(&v.us, n1-n0, v.isa.lanes)
+		for k := k0; k < k1; k++ {
+			for y := range 3 {
+				c.rowAt[y] = (9*k+8-3*y)*v.n + n0
+			}
+			c.point = u[k*nr:]
+			transform(c)
+		}
+		return
+	}
+	// W [n,3,3,k]: the taps of a panel are transposed first.
+	depth := k1 - k0
+	tap := depth * nr
+	c.image, c.pixel, c.ahead = temp, 4*tap, 0
+	c.setPoints(&v.us, tap, v.isa.lanes)
+	c.step = [2]int{4 * v.isa.lanes, 4 * v.isa.lanes}
+	for n := n0; n < n1; n += nr {
+		for t := range 9 {
+			src, ld := v.weights[(9*n+t)*v.k+k0:], 9*v.k
+			if n+nr > n1 { // fewer rows than packTransposed reads
+				rest := temp[9*tap:]
+				for r := range n1 - n {
+					copy(rest[r*depth:(r+1)*depth], src[r*ld:])
+				}
+				src, ld = rest, depth
+			}
+			v.gemm.packTransposed(temp[t*tap:], src, ld, depth)
+		}
+		for y := range 3 {
+			c.rowAt[y] = 3 * y * tap
+		}
+		c.point = u[(n-n0)/nr*nr*v.k+k0*nr:]
+		transform(c)
+	}
+}
