@@ -77,15 +77,6 @@ func (b *binder) over(v *nn.Value, f func(lo, hi int)) func() {
 	return b.overRows(func(lo, hi int) { f(lo*w, hi*w) })
 }
 
-// sequence runs fs one after the other.
-func sequence(fs ...func()) func() {
-	return func() {
-		for _, f := range fs {
-			f()
-		}
-	}
-}
-
 // overWorkers runs f over the batch's rows, telling it which worker it is on.
 func (b *binder) overWorkers(f func(row, worker int)) func() {
 	s := b.s
