@@ -44,12 +44,18 @@ type Epilogue struct {
 // AVX2 and the AVX-512 path; on the portable path they may differ, for there
 // the product may be rounded before it is added.
 func Gemm(p *pool.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
+	multiply(p, gemmPaths[path], gemmKC, m, n, k, a, b, c, ldc, accumulate, e)
+}
+
+// multiply is Gemm with the inner loops of isa and blocks of the given number
+// of products.
+func multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
 	checkGemm(m, n, k, a, b, c, ldc, e)
 	if m == 0 || n == 0 {
 		return
 	}
 	j := takeJob(p.Threads())
-	j.pool, j.isa = p, gemmPaths[path]
+	j.pool, j.isa, j.block = p, isa, block
 	j.m, j.n, j.k, j.a, j.b, j.c, j.ldc, j.accumulate = m, n, k, a, b, c, ldc, accumulate
 	if e != nil {
 		j.epilogue = *e
@@ -93,6 +99,7 @@ type gemmJob struct {
 	isa        *gemmISA
 	grid       grid
 	m, n, k    int
+	block      int // products between two visits of C
 	a, b       Matrix
 	c          []float32
 	ldc        int

@@ -8,15 +8,17 @@ import "unsafe"
 var gemmPaths = [...]*gemmISA{Portable: &portableGemm, AVX2: &avx2Gemm, AVX512: &avx512Gemm}
 
 var avx2Gemm = gemmISA{
-	mr: 6, nr: 16, aStep: 8, maxRows: 1024, maxCols: 256, group: 8, fmas: 16,
+	mr: 6, nr: 16, per: 1, kc: gemmKC, aStep: 8, maxRows: 1024, maxCols: 256, group: 8, fmas: 16,
 	micro:          microAVX2,
+	packLine:       packLine,
 	packRows:       packRowsAVX2,
 	packTransposed: gemmPackTransposedAVX2,
 }
 
 var avx512Gemm = gemmISA{
-	mr: 14, nr: 32, aStep: 16, maxRows: 1024, maxCols: 384, group: 4, fmas: 32,
+	mr: 14, nr: 32, per: 1, kc: gemmKC, aStep: 16, maxRows: 1024, maxCols: 384, group: 4, fmas: 32,
 	micro:          microAVX512,
+	packLine:       packLine,
 	packRows:       packRowsAVX512,
 	packTransposed: gemmPackTransposedAVX512,
 }

@@ -4,8 +4,9 @@ import "unsafe"
 
 // portableGemm is the path of plain Go: micro-tiles of 4 x 4, two rows at a time.
 var portableGemm = gemmISA{
-	mr: 4, nr: 4, aStep: 4, maxRows: 512, maxCols: 128, group: 16, fmas: 4,
+	mr: 4, nr: 4, per: 1, kc: gemmKC, aStep: 4, maxRows: 512, maxCols: 128, group: 16, fmas: 4,
 	micro:          microPortable,
+	packLine:       packLine,
 	packRows:       packRowsPortable,
 	packTransposed: packTransposedPortable,
 }
@@ -91,6 +92,9 @@ func dot1x4(a []float32, kStep int, b []float32) [4]float32 {
 	}
 	return [4]float32{c0, c1, c2, c3}
 }
+
+// packLine is gemmISA.packLine of float32 on every path.
+func packLine(dst, src []float32) { copy(dst, src) }
 
 // packRowsPortable is gemmISA.packRows in Go.
 func packRowsPortable(dst []float32, panel, step int, src []float32, ld, depth, width, panels, last int) {

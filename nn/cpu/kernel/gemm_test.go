@@ -67,13 +67,19 @@ func randomProduct(r *rand.Rand, m, n, k int) *product {
 }
 
 // run computes the case on a pool and returns the memory that holds C.
-func (p *product) run(threads *pool.Pool) []float32 {
+func (p *product) run(threads *pool.Pool) []float32 { return p.runBy(Gemm, threads) }
+
+// gemmFunc is Gemm or GemmBF16.
+type gemmFunc func(p *pool.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue)
+
+// runBy is run by the given function.
+func (p *product) runBy(gemm gemmFunc, threads *pool.Pool) []float32 {
 	c := append([]float32(nil), p.c...)
 	e := &Epilogue{Bias: p.bias, ReLU: p.relu}
 	if e.Bias == nil && !e.ReLU {
 		e = nil
 	}
-	Gemm(threads, p.m, p.n, p.k, p.a, p.b, c[p.offset:p.offset+max(0, (p.m-1)*p.ldc+p.n)], p.ldc, p.accumulate, e)
+	gemm(threads, p.m, p.n, p.k, p.a, p.b, c[p.offset:p.offset+max(0, (p.m-1)*p.ldc+p.n)], p.ldc, p.accumulate, e)
 	return c
 }
 

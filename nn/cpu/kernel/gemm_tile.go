@@ -6,8 +6,8 @@ import (
 	"sdnn/nn/cpu/pool"
 )
 
-// gemmKC is the number of products in a block of the sum. It is part of what
-// defines the result's bits, so it is one constant for all paths. It divides
+// gemmKC is the number of products in a block of the sum of Gemm. It is part of
+// what defines the result's bits, so it is one constant for all its paths. It divides
 // 1152 (the video nets' input) by three, and a panel of A (14 x 384 floats, 21 KB)
 // stays in a first-level cache of 32 KB.
 const gemmKC = 384
@@ -20,29 +20,33 @@ const fewRows = 256
 // gemmISA is what one code path brings to the product: sizes and inner loops.
 type gemmISA struct {
 	mr, nr  int     // a micro-tile is at most mr x nr values of C, held in registers
-	aStep   int     // values between two k of a panel of A packed by columns, at least mr
+	per     int     // products in a packed value of 4 bytes: 1 float32, or 2 bfloat16
+	kc      int     // packed values in a block of the sum at most
+	aStep   int     // packed values between two k of a panel of A packed by columns, at least mr
 	maxRows int     // of a tile
-	maxCols int     // of a tile; maxCols*gemmKC floats stay in the second-level cache
+	maxCols int     // of a tile; maxCols*kc packed values stay in the second-level cache
 	group   int     // panels of A packed together when A is stored transposed
 	fmas    float64 // multiply-adds a cycle at best, for the cost model
 
 	// micro computes mr rows of one panel of A by all panels of B.
 	micro func(rows int, transposed bool, call *microCall)
+	// packLine packs len(src) values that follow one another along k.
+	packLine func(dst, src []float32)
 	// packRows copies depth rows of src, ld values apart, cut in panels of
 	// width columns (the last has last), to panels of dst: value (k, j) of panel
-	// p goes to dst[p*panel + k*step + j].
+	// p goes to dst[p*panel + k*step + j], pair (k, k+1) to half of that k.
 	packRows func(dst []float32, panel, step int, src []float32, ld, depth, width, panels, last int)
-	// packTransposed writes value (j, k) of src to dst[k*nr + j], for nr rows j
-	// and depth columns k of src.
+	// packTransposed writes value (j, k) of src to dst[k*nr + j], pairs as
+	// packRows does, for nr rows j and depth columns k of src.
 	packTransposed func(dst, src []float32, ld, depth int)
 }
 
 // microCall is what the micro-kernels read. The assembly knows the order and
 // that every field takes 8 bytes (gen/gemm.go).
 type microCall struct {
-	k          int      // products in the block
-	a          *float32 // panel of A: row r, product k at r*gemmKC + k, or k*aStep + r when packed by columns
-	b          *float32 // first panel of B: product k, column j at k*nr + j
+	k          int      // packed values in the block
+	a          *float32 // panel of A: row r, value k at r*kc + k, or k*aStep + r when packed by columns
+	b          *float32 // first panel of B: value k, column j at k*nr + j
 	bPanel     int      // bytes between panels of B
 	panels     int      // panels of B, at least 1
 	c          *float32 // C at the panel's first row and the first column
@@ -67,19 +71,20 @@ func (j *gemmJob) tile(task, worker int) {
 	aBuf, bBuf := packBuffers(j.pool, worker, isa)
 	call := &j.calls[worker].microCall
 	call.ldc = j.ldc * 4
-	call.bPanel = gemmKC * isa.nr * 4
+	call.bPanel = isa.kc * isa.nr * 4
 	call.panels = ceilDiv(j1-j0, isa.nr)
 	call.last = j1 - j0 - (call.panels-1)*isa.nr
-	for k0 := 0; k0 == 0 || k0 < j.k; k0 += gemmKC { // once when k is 0
-		call.k = min(gemmKC, j.k-k0)
+	for k0 := 0; k0 == 0 || k0 < j.k; k0 += j.block { // once when k is 0
+		depth := min(j.block, j.k-k0)
+		call.k = ceilDiv(depth, isa.per)
 		call.b = &bBuf[0]
 		call.accumulate = 0
 		if j.accumulate || k0 > 0 {
 			call.accumulate = 1
 		}
-		final := k0+gemmKC >= j.k
-		if call.k > 0 {
-			j.packB(bBuf, aBuf, k0, call.k, j0, j1)
+		final := k0+j.block >= j.k
+		if depth > 0 {
+			j.packB(bBuf, aBuf, k0, depth, j0, j1)
 		}
 		call.bias, call.relu = nil, 0
 		if final && j.epilogue.Bias != nil {
@@ -88,13 +93,13 @@ func (j *gemmJob) tile(task, worker int) {
 		if final && j.epilogue.ReLU {
 			call.relu = 1
 		}
-		j.blockRows(call, aBuf, k0, i0, i1, j0, j1, final, worker)
+		j.blockRows(call, aBuf, k0, depth, i0, i1, j0, j1, final, worker)
 	}
 }
 
 // blockRows multiplies the rows [i0, i1) of A, in panels of nearly equal
 // height, by the packed block of B.
-func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, i0, i1, j0, j1 int, final bool, worker int) {
+func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, depth, i0, i1, j0, j1 int, final bool, worker int) {
 	isa := j.isa
 	panels := ceilDiv(i1-i0, isa.mr)
 	low := (i1 - i0) / panels
@@ -109,16 +114,16 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, i0, i1, j0, j1 
 			rows, equal = low+1, high-p
 		}
 		count := min(group, equal)
-		if call.k > 0 {
-			j.packA(aBuf, i, rows, count, k0, call.k)
+		if depth > 0 {
+			j.packA(aBuf, i, rows, count, k0, depth)
 		}
 		for g := range count {
 			if i1-i0 <= fewRows {
-				j.lookAheadB(call, k0+gemmKC, j0, j1, p+g, panels)
+				j.lookAheadB(call, k0+j.block, j0, j1, p+g, panels)
 			} else {
-				j.lookAheadA(call, i, rows, count-g, g*call.k/count, k0)
+				j.lookAheadA(call, i, rows, count-g, g*depth/count, k0, depth)
 			}
-			call.a = &aBuf[g*isa.aStep*gemmKC]
+			call.a = &aBuf[g*isa.aStep*isa.kc]
 			call.c = &j.c[i*j.ldc+j0]
 			isa.micro(rows, j.a.Trans, call)
 			if final && j.epilogue.Tile != nil {
@@ -132,18 +137,18 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, i0, i1, j0, j1 
 
 // lookAheadA tells the micro-kernel to fetch the memory of the panels of A after
 // the next count ones, from product k on. An address past A's end does no harm.
-func (j *gemmJob) lookAheadA(call *microCall, i, rows, count, k, k0 int) {
+func (j *gemmJob) lookAheadA(call *microCall, i, rows, count, k, k0, depth int) {
 	if j.a.Trans {
 		call.fetch(j.a, (k0+k)*j.a.Stride+i+rows*count, rows*j.isa.group)
 		return
 	}
-	call.fetch(j.a, (i+rows*count)*j.a.Stride+k0, call.k)
+	call.fetch(j.a, (i+rows*count)*j.a.Stride+k0, depth)
 }
 
 // lookAheadB tells the micro-kernel to fetch the block of B from product k0 on:
 // the part that falls to panel p of the given number of panels of A.
 func (j *gemmJob) lookAheadB(call *microCall, k0, j0, j1, p, panels int) {
-	depth := min(gemmKC, j.k-k0)
+	depth := min(j.block, j.k-k0)
 	switch {
 	case depth <= 0: // no next block: one line again and again
 		call.fetch(Matrix{Data: j.b.Data, Stride: 0}, 0, 1)
@@ -167,12 +172,14 @@ func (call *microCall) fetch(x Matrix, start, width int) {
 // packA packs count panels of A, each of the given rows, the first at row i,
 // products [k0, k0+depth).
 func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
+	isa := j.isa
 	if j.a.Trans {
-		j.isa.packRows(dst, j.isa.aStep*gemmKC, j.isa.aStep, j.a.Data[k0*j.a.Stride+i:], j.a.Stride, depth, rows, count, rows)
+		isa.packRows(dst, isa.aStep*isa.kc, isa.aStep, j.a.Data[k0*j.a.Stride+i:], j.a.Stride, depth, rows, count, rows)
 		return
 	}
 	for r := range rows {
-		copy(dst[r*gemmKC:r*gemmKC+depth], j.a.Data[(i+r)*j.a.Stride+k0:])
+		at := (i+r)*j.a.Stride + k0
+		isa.packLine(dst[r*isa.kc:], j.a.Data[at:at+depth])
 	}
 }
 
@@ -180,29 +187,30 @@ func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
 // the columns of an incomplete panel. What it leaves beyond column j1 is
 // arbitrary: those columns are computed and never stored.
 func (j *gemmJob) packB(dst, temp []float32, k0, depth, j0, j1 int) {
-	nr, b := j.isa.nr, j.b
+	nr, panel, b := j.isa.nr, j.isa.nr*j.isa.kc, j.b
 	if !b.Trans {
 		panels := ceilDiv(j1-j0, nr)
-		j.isa.packRows(dst, gemmKC*nr, nr, b.Data[k0*b.Stride+j0:], b.Stride, depth, nr, panels, j1-j0-(panels-1)*nr)
+		j.isa.packRows(dst, panel, nr, b.Data[k0*b.Stride+j0:], b.Stride, depth, nr, panels, j1-j0-(panels-1)*nr)
 		return
 	}
 	for ; j0+nr <= j1; j0 += nr {
 		j.isa.packTransposed(dst, b.Data[j0*b.Stride+k0:], b.Stride, depth)
-		dst = dst[gemmKC*nr:]
+		dst = dst[panel:]
 	}
 	if j0 == j1 {
 		return
 	}
+	ld := j.isa.kc * j.isa.per
 	for r := range j1 - j0 {
-		copy(temp[r*gemmKC:r*gemmKC+depth], b.Data[(j0+r)*b.Stride+k0:])
+		copy(temp[r*ld:r*ld+depth], b.Data[(j0+r)*b.Stride+k0:])
 	}
-	j.isa.packTransposed(dst, temp, gemmKC, depth)
+	j.isa.packTransposed(dst, temp, ld, depth)
 }
 
 // packBuffers returns worker's memory for packed panels of A and of B.
 func packBuffers(p *pool.Pool, worker int, isa *gemmISA) (a, b []float32) {
-	sizeA := max(isa.group*isa.aStep, isa.nr) * gemmKC // nr rows for packB's temp
-	sizeB := roundUp(isa.maxCols, isa.nr) * gemmKC
+	sizeA := max(isa.group*isa.aStep, isa.nr*isa.per) * isa.kc // nr rows for packB's temp
+	sizeB := roundUp(isa.maxCols, isa.nr) * isa.kc
 	raw := p.Scratch(worker, 4*(sizeA+sizeB))
 	all := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), sizeA+sizeB)
 	return all[:sizeA:sizeA], all[sizeA:]

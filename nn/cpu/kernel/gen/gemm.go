@@ -10,8 +10,8 @@ import (
 
 func init() { generators["gemm"] = gemm }
 
-// gemmKC is kernel.gemmKC: the products in a block, and the distance in values
-// between the rows of a panel of A.
+// gemmKC is kernel.gemmKC: the products in a block of float32, and the distance
+// in values between the rows of a panel of A.
 const gemmKC = 384
 
 // isa is what differs between the two vector widths. A micro-tile is rows x
@@ -22,17 +22,24 @@ type isa struct {
 	lanes int           // float32 values in a vector
 	rows  int           // of the tallest micro-tile
 	aStep int           // values between two k of a panel of A packed by columns
+	kc    int           // values between the rows of a panel of A packed by rows
 	chunk int           // products between two prefetches
 	regs  []VecPhysical // vector registers
+	// multiply adds the products of a and b to acc.
+	multiply func(b, a, acc VecPhysical)
+	per      int // products in a packed value of 4 bytes: 1 float32 or 2 bfloat16
 }
 
 var (
-	avx2 = isa{"AVX2", 8, 6, 8, 32, []VecPhysical{
-		Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9, Y10, Y11, Y12, Y13, Y14, Y15}}
-	avx512 = isa{"AVX512", 16, 14, 16, 6, []VecPhysical{
+	avx2 = isa{"AVX2", 8, 6, 8, gemmKC, 32, []VecPhysical{
+		Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9, Y10, Y11, Y12, Y13, Y14, Y15}, fma, 1}
+	avx512 = isa{"AVX512", 16, 14, 16, gemmKC, 6, []VecPhysical{
 		Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
-		Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}}
+		Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}, fma, 1}
 )
+
+// fma is isa.multiply of float32: one product a value, rounded once.
+func fma(b, a, acc VecPhysical) { VFMADD231PS(b, a, acc) }
 
 // bytes returns the size of a vector.
 func (v isa) bytes() int { return 4 * v.lanes }
@@ -93,7 +100,7 @@ const (
 // micro writes the micro-kernel for a panel of the given number of rows of A,
 // packed by columns or by rows.
 func (v isa) micro(rows int, columns bool) {
-	layout, rowBytes, kBytes := "Rows", 4*gemmKC, 4
+	layout, rowBytes, kBytes := "Rows", 4*v.kc, 4
 	if columns {
 		layout, rowBytes, kBytes = "Columns", 4, 4*v.aStep
 	}
@@ -149,8 +156,8 @@ func (v isa) micro(rows int, columns bool) {
 	VMOVUPS(Mem{Base: b, Disp: v.bytes()}, v.b(1))
 	for r := range rows {
 		VBROADCASTSS(Mem{Base: a, Disp: r * rowBytes}, v.a(r))
-		VFMADD231PS(v.b(0), v.a(r), v.acc(r, 0))
-		VFMADD231PS(v.b(1), v.a(r), v.acc(r, 1))
+		v.multiply(v.b(0), v.a(r), v.acc(r, 0))
+		v.multiply(v.b(1), v.a(r), v.acc(r, 1))
 	}
 	ADDQ(Imm(uint64(kBytes)), a)
 	ADDQ(Imm(uint64(2*v.bytes())), b)

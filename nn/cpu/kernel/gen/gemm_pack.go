@@ -60,8 +60,8 @@ func (v isa) packRows(operand string, vectors int) {
 }
 
 // packTransposed writes kernel.gemmISA.packTransposed: squares of lanes x lanes
-// values are transposed in registers, two of them side by side to a row of the
-// panel. The columns left over are read under a mask.
+// packed values are transposed in registers, two of them side by side to a row
+// of the panel. The columns left over are read under a mask.
 func (v isa) packTransposed() {
 	name := "gemmPackTransposed" + v.name
 	TEXT(name, NOSPLIT, "func(dst, src []float32, ld, depth int)")
@@ -105,24 +105,28 @@ func (v isa) transposeRows(h int, ld, ld3 GPVirtual) {
 		rows[4*i+2] = Mem{Base: bases[i], Index: ld, Scale: 2}
 		rows[4*i+3] = Mem{Base: bases[i], Index: ld3, Scale: 1}
 	}
-	SUBQ(Imm(uint64(v.lanes)), depth)
+	SUBQ(Imm(uint64(v.per*v.lanes)), depth)
 	JL(LabelRef(label("rest")))
 	Label(label("square"))
-	for i, out := range v.transpose(rows, loadVector) {
+	for i, out := range v.transpose(rows, v.load) {
 		VMOVUPS(out, Mem{Base: dst, Disp: i * 2 * v.bytes()})
 	}
 	for _, b := range bases {
-		ADDQ(Imm(uint64(v.bytes())), b)
+		ADDQ(Imm(uint64(v.per*v.bytes())), b)
 	}
 	ADDQ(U32(uint32(2*v.bytes()*v.lanes)), dst)
-	SUBQ(Imm(uint64(v.lanes)), depth)
+	SUBQ(Imm(uint64(v.per*v.lanes)), depth)
 	JGE(LabelRef(label("square")))
 
 	Label(label("rest"))
-	ADDQ(Imm(uint64(v.lanes)), depth)
+	ADDQ(Imm(uint64(v.per*v.lanes)), depth)
 	JZ(LabelRef(label("done")))
-	m := v.transposeMask(depth)
-	for i, out := range v.transpose(rows, func(src Mem, x VecPhysical) { v.maskedLoad(src, m, x) }) {
+	v.transposeMasks(depth)
+	if v.per == 2 { // pairs, the last of which may have one value
+		INCQ(depth)
+		SHRQ(Imm(1), depth)
+	}
+	for i, out := range v.transpose(rows, v.loadMasked) {
 		VMOVUPS(out, Mem{Base: dst, Disp: i * 2 * v.bytes()})
 		if i < v.lanes-1 {
 			DECQ(depth)
@@ -132,15 +136,30 @@ func (v isa) transposeRows(h int, ld, ld3 GPVirtual) {
 	Label(label("done"))
 }
 
-// loadVector loads a vector.
-func loadVector(src Mem, x VecPhysical) { VMOVUPS(src, x) }
-
-// transposeMask returns a mask of the first n values of a vector.
-func (v isa) transposeMask(n GPVirtual) Op {
+// transposeMasks sets the masks of loadMasked for n products.
+func (v isa) transposeMasks(n GPVirtual) {
 	tmp := GP64()
 	MOVQ(n, tmp)
 	v.setMasks(tmp, v.mask(0), v.mask(1))
-	return v.mask(0)
+}
+
+// load loads a vector of packed values.
+func (v isa) load(src Mem, x VecPhysical) {
+	if v.per == 2 {
+		loadPairs(src, x)
+		return
+	}
+	VMOVUPS(src, x)
+}
+
+// loadMasked is load of the values that the masks 0 and, of pairs, 1 leave; the
+// others become 0.
+func (v isa) loadMasked(src Mem, x VecPhysical) {
+	v.maskedLoad(src, v.mask(0), x)
+	if v.per == 2 {
+		v.maskedLoad(src.Offset(v.bytes()), v.mask(1), pairTemp)
+		vcvtne2ps2bf16(x, pairTemp, x)
+	}
 }
 
 // transpose loads a vector from each of rows and returns the registers that
@@ -229,7 +248,7 @@ func (v isa) peak() {
 	}
 	Label("again")
 	for i := range 12 {
-		VFMADD231PS(v.regs[12], v.regs[13], v.regs[i])
+		v.multiply(v.regs[12], v.regs[13], v.regs[i])
 	}
 	DECQ(n)
 	JNZ(LabelRef("again"))
