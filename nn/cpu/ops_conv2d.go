@@ -40,25 +40,51 @@ func (g *geometry) flops(rows int) float64 {
 // plain reports whether x itself is the patches' matrix: a 1x1 kernel.
 func (g *geometry) plain() bool { return g.k == 1 && g.stride == 1 && g.pad == 0 }
 
-// patchRow writes the patches of output row oy of one image.
+// patchRow writes the patches of output row oy of one image. A row of a
+// patch, k pixels of c channels, lies together in the image.
 func (g *geometry) patchRow(dst, img []float32, oy int) {
-	kc := g.k * g.c
-	for ox := range g.ow {
-		for ky := range g.k {
-			out := dst[(ox*g.k+ky)*kc:][:kc]
-			iy, ix := oy*g.stride+ky-g.pad, ox*g.stride-g.pad
-			if iy < 0 || iy >= g.h {
-				clear(out)
-				continue
+	run, depth := g.k*g.c, g.depth()
+	// The patches [from, until) lie inside the image's columns.
+	from := min(g.ow, (g.pad+g.stride-1)/g.stride)
+	until := max(from, min(g.ow, (g.w+g.pad-g.k)/g.stride+1))
+	for ky := range g.k {
+		iy := oy*g.stride + ky - g.pad
+		out := dst[ky*run:]
+		if iy < 0 || iy >= g.h {
+			for ox := range g.ow {
+				clear(out[ox*depth:][:run])
 			}
-			lo, hi := max(0, -ix), min(g.k, g.w-ix)
-			if lo >= hi {
-				clear(out)
-				continue
-			}
-			clear(out[:lo*g.c])
-			copy(out[lo*g.c:hi*g.c], img[(iy*g.w+ix+lo)*g.c:])
-			clear(out[hi*g.c:])
+			continue
+		}
+		row := img[iy*g.w*g.c : (iy+1)*g.w*g.c]
+		for ox := range from {
+			g.patchEdge(out[ox*depth:][:run], row, ox*g.stride-g.pad)
+		}
+		copyRuns(out[from*depth:], row[max(0, from*g.stride-g.pad)*g.c:], until-from, run, depth, g.stride*g.c)
+		for ox := until; ox < g.ow; ox++ {
+			g.patchEdge(out[ox*depth:][:run], row, ox*g.stride-g.pad)
+		}
+	}
+}
+
+// patchEdge writes the part of a patch's row that lies inside of an image's
+// row, from column ix on, and zeros elsewhere.
+func (g *geometry) patchEdge(out, row []float32, ix int) {
+	clear(out)
+	if lo, hi := max(0, -ix), min(g.k, g.w-ix); lo < hi {
+		copy(out[lo*g.c:hi*g.c], row[(ix+lo)*g.c:])
+	}
+}
+
+// copyRuns copies n runs of floats. Those of a first layer, 3 pixels of 3
+// channels, are too short for a call of copy.
+func copyRuns(dst, src []float32, n, run, dstStep, srcStep int) {
+	for i := range n {
+		d, s := dst[i*dstStep:], src[i*srcStep:]
+		if run == 9 {
+			*(*[9]float32)(d) = [9]float32(s)
+		} else {
+			copy(d[:run], s[:run])
 		}
 	}
 }
