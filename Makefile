@@ -9,16 +9,19 @@ LDFLAGS    := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 10s
 
-.PHONY: help build demo test race bench lint fuzz check clean
+.PHONY: help build demo demo-images test race bench lint fuzz check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/sdnn
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/sdnn ./cmd/sdnn
 
 demo: build ## plain against subclass training on made-up videos, in demo/ (under 2 minutes)
 	@sh scripts/demo.sh bin/sdnn demo
+
+demo-images: build ## the same on made-up CIFAR-10 images, in demo-images/ (under 2 minutes)
+	@sh scripts/demo-images.sh bin/sdnn demo-images
 
 test: ## run all tests
 	$(GO) test ./...
@@ -43,4 +46,4 @@ check: ## all that CI does
 	bash .ci/run
 
 clean: ## remove what make built
-	rm -rf bin demo
+	rm -rf bin demo demo-images

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"sdnn/cnn"
 	"sdnn/features"
 	"sdnn/ingest/yt8m"
 	"sdnn/mlp"
@@ -29,6 +31,7 @@ type benchOptions struct {
 	engine    string
 	precision string
 	profile   bool
+	flags     *pflag.FlagSet
 }
 
 func newBench(a *app) *cobra.Command {
@@ -38,14 +41,16 @@ func newBench(a *app) *cobra.Command {
 warm up. Examples per second are given for the best and the median of --reps steps, and the most memory the process has had.
 
 A training step is forward, subclass cross-entropy, backward and the optimiser's update; an evaluation step is forward only.
-The networks are those of sdnn train without dropout and noise.`,
-		[]string{"sdnn bench --net mlp --batch 1024", "sdnn bench --net conv1d --batch 128 --reps 20 --threads 2 --json"},
+The networks are those of sdnn train: video networks with Adam, without dropout and noise; image networks on 3 x 32 x 32
+images, with their dropout and SGD.`,
+		[]string{"sdnn bench --net mlp --batch 1024", "sdnn bench --net vgg16 --batch 128 --reps 20 --threads 2 --json"},
 		func(ctx context.Context, _ []string) error { return runBench(ctx, a, o) })
 	f := cmd.Flags()
+	o.flags = f
 	f.StringVar(&o.net, "net", "", "`network`: one of those of sdnn train")
-	f.IntVar(&o.batch, "batch", 1024, "examples a step")
+	f.IntVar(&o.batch, "batch", 0, "examples a step (default 1024, for image networks 128)")
 	f.IntVar(&o.reps, "reps", 5, "steps that are timed")
-	f.IntVar(&o.classes, "classes", 3962, "outputs of the network (YouTube-8M's 3862 classes and 100 subclasses)")
+	f.IntVar(&o.classes, "classes", 0, "outputs of the network (default 3962, YouTube-8M's classes and 100 subclasses; for image networks 12)")
 	f.StringVar(&o.engine, "engine", "auto", strings.Join(engineNames, ", "))
 	f.StringVar(&o.precision, "precision", string(nn.F32), "f32 or bf16, where the engine has it")
 	f.BoolVar(&o.profile, "profile", false, "also the time of each op, if the engine measures it")
@@ -105,15 +110,11 @@ func runBench(ctx context.Context, a *app, o *benchOptions) error {
 		return err
 	}
 	defer stop()
-	spec, err := o.spec()
+	model, optimizer, err := o.model()
 	if err != nil {
 		return err
 	}
-	model, err := mlp.Build(spec)
-	if err != nil {
-		return err
-	}
-	session, err := engine.Compile(model, nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewAdam(), Precision: nn.Precision(o.precision), Seed: a.seed})
+	session, err := engine.Compile(model, nn.CompileOptions{Purpose: nn.Training, Optimizer: optimizer, Precision: nn.Precision(o.precision), Seed: a.seed})
 	if err != nil {
 		return err
 	}
@@ -159,8 +160,18 @@ func runBench(ctx context.Context, a *app, o *benchOptions) error {
 }
 
 func (o *benchOptions) check() error {
-	if err := known("--net", o.net, train.Nets()); err != nil {
+	if err := knownNet(o.net); err != nil {
 		return err
+	}
+	batch, classes := 1024, 3962
+	if cnn.Known(o.net) == nil {
+		batch, classes = 128, 12
+	}
+	if !o.flags.Changed("batch") {
+		o.batch = batch
+	}
+	if !o.flags.Changed("classes") {
+		o.classes = classes
 	}
 	if err := known("--precision", o.precision, []string{string(nn.F32), string(nn.BF16)}); err != nil {
 		return err
@@ -176,13 +187,21 @@ func (o *benchOptions) check() error {
 	return nil
 }
 
-// spec is the network with the sizes that sdnn train has by default, without what only training does to its input.
-func (o *benchOptions) spec() (mlp.Spec, error) {
+// model is the network with the sizes that sdnn train has by default, and its optimiser.
+func (o *benchOptions) model() (*nn.Model, nn.Optimizer, error) {
 	d, err := train.NewConfig("", o.net, &features.Manifest{})
-	return mlp.Spec{
+	if err != nil {
+		return nil, nn.Optimizer{}, err
+	}
+	if d.Images() {
+		m, err := cnn.Build(cnn.Spec{Net: o.net, Batch: o.batch, Outputs: o.classes, Size: 32, Channels: 3, Dropout: d.Dropout})
+		return m, nn.NewSGD(d.WeightDecay), err
+	}
+	m, err := mlp.Build(mlp.Spec{
 		Net: o.net, Batch: o.batch, Outputs: o.classes, Hidden: d.Hidden, Experts: d.Experts, Filters: d.Filters,
 		Columns: []mlp.Column{{Name: yt8m.MeanRGB, Width: yt8m.RGBWidth}, {Name: yt8m.MeanAudio, Width: yt8m.AudioWidth}},
-	}, err
+	})
+	return m, nn.NewAdam(), err
 }
 
 // fillRandom fills a feed with rows of N(0, 1) features, each of one class.

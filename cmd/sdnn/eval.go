@@ -23,25 +23,27 @@ type evalOptions struct {
 	perClass    bool
 	predictions string
 	against     string
+	confusion   string
 }
 
 func newEval(a *app) *cobra.Command {
 	o := &evalOptions{}
 	cmd := newVerb(a, "eval --run RUN --data STORE", "Measure a run or a submission file",
-		`Measure a run on a split: Hit@1, PERR, mAP and GAP over the --top-k best classes of each video. --predictions measures a
-submission file in place of a run.
+		`Measure a run on a split: of videos Hit@1, PERR, mAP and GAP over the --top-k best classes of each, of images the error
+rate and the top-5 error rate. --predictions measures a submission file in place of a run.
 
---against compares with another run, say the plain one: the mean average precision of the neglected classes, of the others,
-and of each. A gain of the neglected classes that the others pay for is none.`,
+--against compares with another run, say the plain one: the mean average precision, or of images the error rate, of the
+neglected classes, of the others, and of each. A gain of the neglected classes that the others pay for is none.`,
 		[]string{"sdnn eval --run subclass --data store --split validate --against plain",
 			"sdnn eval --predictions predictions.csv --data store --per-class --json"},
 		func(ctx context.Context, _ []string) error { return runEval(ctx, a, o) })
 	f := cmd.Flags()
 	o.declare(f)
 	f.IntVar(&o.topK, "top-k", 20, "classes of a video that count")
-	f.BoolVar(&o.perClass, "per-class", false, "also the average precision of every class")
+	f.BoolVar(&o.perClass, "per-class", false, "also the average precision, or error rate, of every class")
 	f.StringVar(&o.predictions, "predictions", "", "measure this submission `file` in place of a run")
 	f.StringVar(&o.against, "against", "", "compare with the run in this `folder`")
+	f.StringVar(&o.confusion, "confusion", "", "images: write the confusion matrix to this CSV `file`, a line a true class")
 	require(cmd, "data")
 	return cmd
 }
@@ -78,6 +80,8 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 		return usagef("--top-k %d: it must be at least 1", o.topK)
 	case (o.run == "") == (o.predictions == ""):
 		return usagef("give either --run or --predictions; see sdnn eval --help")
+	case o.confusion != "" && o.run == "":
+		return usagef("--confusion wants a run: give --run; see sdnn eval --help")
 	case o.against != "" && o.run == "":
 		return usagef("--against compares runs: give --run; see sdnn eval --help")
 	}
@@ -93,7 +97,20 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 			return err
 		})
 	} else {
-		r, err = evalRunAgainst(ctx, s, o)
+		run, other, openErr := o.openRuns()
+		switch {
+		case openErr != nil:
+			return openErr
+		case run.Config.Images():
+			images, err := evalImages(ctx, s, run, other, o)
+			if err == nil {
+				a.print.result(images)
+			}
+			return err
+		case o.confusion != "":
+			return usagef("--confusion is for images: %s is a run on videos, which have several labels", o.run)
+		}
+		r, err = evalRunAgainst(ctx, s, run, other, o)
 	}
 	if err != nil {
 		return err
@@ -109,18 +126,8 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 	return nil
 }
 
-// evalRunAgainst evaluates o.run, and compares it with o.against if that is given.
-func evalRunAgainst(ctx context.Context, s *scoring, o *evalOptions) (*evalResult, error) {
-	run, err := train.OpenRun(o.run, o.checkpoint)
-	if err != nil {
-		return nil, err
-	}
-	var other *train.TrainedRun
-	if o.against != "" {
-		if other, err = train.OpenRun(o.against, o.checkpoint); err != nil {
-			return nil, err
-		}
-	}
+// evalRunAgainst evaluates a run, and compares it with another one if that is not nil.
+func evalRunAgainst(ctx context.Context, s *scoring, run, other *train.TrainedRun, o *evalOptions) (*evalResult, error) {
 	r, err := evalRun(ctx, s, run, o.topK)
 	if err != nil || other == nil {
 		return r, err

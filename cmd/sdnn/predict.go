@@ -42,7 +42,7 @@ type predictResult struct {
 	Data       string  `json:"data"`
 	Split      string  `json:"split"`
 	Out        string  `json:"out"`
-	Videos     int64   `json:"videos"`
+	Videos     int64   `json:"videos"` // or images
 	TopK       int     `json:"top_k"`
 	PerSecond  float64 `json:"examples_per_s"`
 }
@@ -88,5 +88,5 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 }
 
 func (r predictResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%s: the %d best classes of %d videos of %s, split %s, by %s (%s), %.0f/s\n", r.Out, r.TopK, r.Videos, r.Data, r.Split, r.Run, r.Checkpoint, r.PerSecond)
+	fmt.Fprintf(w, "%s: the %d best classes of %d examples of %s, split %s, by %s (%s), %.0f/s\n", r.Out, r.TopK, r.Videos, r.Data, r.Split, r.Run, r.Checkpoint, r.PerSecond)
 }

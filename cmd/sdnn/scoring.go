@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -15,16 +16,18 @@ import (
 type scoringOptions struct {
 	run, data, split   string
 	checkpoint, engine string
-	batch              int
+	batch              int // 0: by the kind of examples
+	flags              *pflag.FlagSet
 }
 
 func (o *scoringOptions) declare(f *pflag.FlagSet) {
+	o.flags = f
 	f.StringVar(&o.run, "run", "", "the `folder` of a training")
 	f.StringVar(&o.data, "data", "", "the `store`")
 	f.StringVar(&o.split, "split", "", "split of the store (default validate if there is one, else test)")
 	f.StringVar(&o.checkpoint, "checkpoint", train.Best, "best or last")
 	f.StringVar(&o.engine, "engine", "auto", strings.Join(engineNames, ", "))
-	f.IntVar(&o.batch, "batch", 1024, "examples a step")
+	f.IntVar(&o.batch, "batch", 0, "examples a step (default 1024, of images 256)")
 }
 
 // openSplit opens a store and one of its splits: name, or if that is empty validate, or else test.
@@ -53,13 +56,13 @@ type scoring struct {
 	a      *app
 	split  *features.Split
 	engine nn.Engine
-	batch  int
+	batch  int // 0: by the kind of examples
 	close  func()
 }
 
 // newScoring opens what o names, but for the run.
 func newScoring(a *app, o *scoringOptions) (*scoring, error) {
-	if o.batch < 1 {
+	if o.batch < 1 && o.flags.Changed("batch") {
 		return nil, usagef("--batch %d: it must be at least 1", o.batch)
 	}
 	store, split, err := openSplit(o.data, o.split)
@@ -84,7 +87,11 @@ func (s *scoring) each(ctx context.Context, what string, run *train.TrainedRun, 
 	bar := s.a.newProgress(what, false)
 	defer bar.end()
 	done := int64(0)
-	return run.Score(ctx, s.engine, all, s.batch, func(b *train.ScoredBatch) error {
+	batch := cmp.Or(s.batch, 1024)
+	if run.Config.Images() {
+		batch = cmp.Or(s.batch, 256)
+	}
+	return run.Score(ctx, s.engine, all, batch, func(b *train.ScoredBatch) error {
 		if err := f(b); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"sdnn/features"
 	"sdnn/ingest"
 	"sdnn/ingest/synth"
+	"sdnn/nn"
 	"sdnn/train"
 )
 
@@ -91,6 +92,7 @@ var kinds = []struct {
 	{exitUsage, as[*train.NoRunError]},
 	{exitUsage, as[*train.ConflictError]},
 	{exitUsage, as[*train.MismatchError]},
+	{exitUsage, as[*nn.UnsupportedError]},
 }
 
 func is(target error) func(error) bool {

@@ -36,10 +36,19 @@ RUN gets config.json (every setting), metrics.jsonl, best.safetensors, last.safe
 neglection.json and subclasses.json. Ctrl-C saves and stops; --resume goes on, also after a crash, to the same bits as a
 run that was never interrupted. Results do not depend on --threads.
 
-Settings not given have the recipe's value, or else the net's: the defaults below, with dropout 0.3 for mlp and noise 0.03
-for conv1d.`,
-		[]string{"sdnn train --data store --net mlp --epochs 10 --out plain",
-			"sdnn train --data store --net mlp --epochs 10 --subclass --neglected 50 --out subclass --resume"},
+Settings not given have the recipe's value, or else the net's: of video networks the defaults below, with dropout 0.3 for mlp
+and noise 0.03 for conv1d; of vgg16 and wrn-DEPTH-WIDEN the paper's settings for the dataset: 300 epochs of SGD, batch 128,
+learning rate, schedule, augmentation and dropout, 10 epochs of the first stage, 2 neglected classes or a tenth of them. The
+schedule counts epochs: with fewer --epochs give a --schedule, say --epochs 30 --schedule step:0.2@12,20,26.
+
+Images of neglected classes get, in the last two stages, a copy each that is mixed with another training image (--no-pairing:
+none). Recipes train with subclasses; with --subclass=false they train the baseline.
+
+--protocol authors follows the authors' code where sdnn does otherwise by default: it ranks classes by a score that follows
+their frequency, mixes images in bytes that overflow, and trains on the whole train split with the best checkpoint chosen on
+the test split, so that the error rate on that split is better than on new images.`,
+		[]string{"sdnn train --data store --net mlp --epochs 10 --subclass --neglected 50 --out subclass --resume",
+			"sdnn train --data images --recipe cifar10-vgg16 --out vgg16"},
 		func(ctx context.Context, _ []string) error { return runTrain(ctx, a, o) })
 	f := cmd.Flags()
 	o.flags = f
@@ -61,7 +70,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	}
 	f.String("net", d.Net, "`network`: "+strings.Join(train.Nets(), ", "))
 	f.String("recipe", "", "the paper's settings for a dataset and net: "+strings.Join(train.Recipes(), ", "))
-	f.String("protocol", "", "images: authors follows the authors' code: --neglect-score authors --pairing-rule wrapped --validate-split test --validate-fraction 0")
+	f.String("protocol", "", "images: authors, for --neglect-score authors --pairing-rule wrapped --validate-split test --validate-fraction 0")
 	f.String("engine", d.Engine, strings.Join(engineNames, ", "))
 	f.String("precision", string(d.Precision), "f32 or bf16, where the engine has it")
 	f.Int("limit", d.Limit, "train on the first `rows` only (0: all)")
@@ -83,7 +92,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.Int("filters", d.Filters, "conv1d: filters")
 
 	f.Bool("subclass", d.Subclass, "the subclass method; without it the plain network is trained")
-	f.Int("neglected", 0, "`K`: how many of the most neglected classes are split (default a tenth of the classes, at most 100)")
+	f.Int("neglected", 0, "`K`: how many of the most neglected classes are split (default a tenth of the classes, of videos at most 100, of images at least 2)")
 	f.Int("subclasses", d.Subclasses, "subclasses of a neglected class")
 	f.Float64("subclass-weight", d.SubclassWeight, "loss weight of a sibling's output: 1 ignores confusion of siblings, 0 treats them as strangers")
 	f.Int("neglect-epochs", d.NeglectEpochs, "epochs of the first stage, which finds the neglected classes")
@@ -137,8 +146,10 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 	if o.checkpointMinutes <= 0 {
 		return cfg, false, usagef("--checkpoint-minutes %g: it must be more than 0", o.checkpointMinutes)
 	}
-	if net := o.flags.Lookup("net"); net.Changed {
-		if err := knownNet(net.Value.String()); err != nil {
+	net := "" // the recipe's, or that of the store's kind
+	if f := o.flags.Lookup("net"); f.Changed {
+		net = f.Value.String()
+		if err := knownNet(net); err != nil {
 			return cfg, false, err
 		}
 	}
@@ -150,7 +161,7 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 		}
 	}
 	if !resume && err == nil {
-		cfg, err = train.NewConfig(o.flags.Lookup("recipe").Value.String(), o.flags.Lookup("net").Value.String(), m)
+		cfg, err = train.NewConfig(o.flags.Lookup("recipe").Value.String(), net, m)
 	}
 	if err != nil {
 		return cfg, resume, err

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"sdnn/eval"
+	"sdnn/train"
+)
+
+// imagesResult is what eval prints for a run on images.
+type imagesResult struct {
+	Run        string `json:"run"`
+	Checkpoint string `json:"checkpoint"`
+	Epoch      int    `json:"epoch"`
+	Data       string `json:"data"`
+	Split      string `json:"split"`
+	eval.SingleLabelResult
+	Loss      float64        `json:"loss"` // mean class cross-entropy
+	PerSecond float64        `json:"examples_per_s"`
+	Confusion string         `json:"confusion,omitempty"` // the file
+	Against   *againstImages `json:"against,omitempty"`
+
+	metrics *eval.SingleLabel
+	all     bool // --per-class
+}
+
+// againstImages compares a run on images with another one. The comparison is of accuracies.
+type againstImages struct {
+	Run           string  `json:"run"`
+	ErrorRate     float64 `json:"error_rate"`
+	Top5ErrorRate float64 `json:"top5_error_rate"`
+	Loss          float64 `json:"loss"`
+	// Chance is two standard errors of the difference of two such error rates on so many images: a smaller difference says nothing.
+	Chance float64 `json:"chance"`
+	eval.Comparison
+}
+
+// evalImages evaluates a run on images, and compares it with another one if that is not nil.
+func evalImages(ctx context.Context, s *scoring, run, other *train.TrainedRun, o *evalOptions) (*imagesResult, error) {
+	r, err := evalImagesRun(ctx, s, run)
+	if err != nil {
+		return nil, err
+	}
+	if other != nil {
+		before, err := evalImagesRun(ctx, s, other)
+		if err != nil {
+			return nil, err
+		}
+		if r.Against, err = r.compare(before, run, other); err != nil {
+			return nil, err
+		}
+	}
+	if o.confusion != "" {
+		var text bytes.Buffer
+		if err := r.metrics.WriteConfusion(&text, s.split.Manifest().ClassNames); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(o.confusion, text.Bytes(), 0o666); err != nil {
+			return nil, err
+		}
+		r.Confusion = o.confusion
+	}
+	r.Data, r.Split, r.all = o.data, s.split.Name(), o.perClass
+	if !o.perClass {
+		r.PerClass = nil
+	}
+	return r, nil
+}
+
+func evalImagesRun(ctx context.Context, s *scoring, run *train.TrainedRun) (*imagesResult, error) {
+	begun := time.Now()
+	r := &imagesResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, metrics: eval.NewSingleLabel(run.Config.Classes)}
+	err := s.each(ctx, "eval "+run.Dir, run, func(b *train.ScoredBatch) error {
+		r.Loss += b.Loss * float64(len(b.Rows))
+		return r.metrics.Add(b.Logits, b.Labels)
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.SingleLabelResult = r.metrics.Result()
+	if r.Images > 0 {
+		r.Loss /= float64(r.Images)
+	}
+	r.PerSecond = perSecond(int(r.Images), time.Since(begun))
+	for i, name := range s.split.Manifest().ClassNames {
+		r.PerClass[i].Name = name
+	}
+	return r, nil
+}
+
+// compare compares r, of run, with before, of other.
+func (r *imagesResult) compare(before *imagesResult, run, other *train.TrainedRun) (*againstImages, error) {
+	neglected := run.Neglected()
+	if len(neglected) == 0 {
+		neglected = other.Neglected()
+	}
+	c, err := eval.Compare(before.Values(), r.Values(), neglected)
+	if err != nil {
+		return nil, err
+	}
+	a := &againstImages{before.Run, before.ErrorRate, before.Top5ErrorRate, before.Loss, 0, c}
+	if r.Images > 0 {
+		variance := func(p float64) float64 { return p * (1 - p) / float64(r.Images) }
+		a.Chance = 2 * math.Sqrt(variance(r.ErrorRate)+variance(before.ErrorRate))
+	}
+	return a, nil
+}
+
+func (r *imagesResult) text(w io.Writer) {
+	fmt.Fprintf(w, "%s (%s, epoch %d) on %s, split %s: %d images, %.0f/s\n", r.Run, r.Checkpoint, r.Epoch, r.Data, r.Split, r.Images, r.PerSecond)
+	if r.Against != nil {
+		r.Against.text(w, r)
+	} else {
+		fmt.Fprintf(w, "error rate %.4f, top-5 %.4f, loss %.4f\n", r.ErrorRate, r.Top5ErrorRate, r.Loss)
+	}
+	if r.Confusion != "" {
+		fmt.Fprintf(w, "confusion matrix: %s\n", r.Confusion)
+	}
+	if len(r.PerClass) == 0 || r.Against != nil {
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "class\timages\terror\t  name")
+	for _, c := range r.PerClass {
+		if c.Images > 0 {
+			fmt.Fprintf(t, "%d\t%d\t%.4f\t  %s\n", c.Class, c.Images, c.ErrorRate, c.Name)
+		}
+	}
+	t.Flush()
+}
+
+// mostChanged is how many classes are shown at either end where there are many.
+const mostChanged = 10
+
+// text writes the comparison: before is the run that r is compared with.
+func (before *againstImages) text(w io.Writer, r *imagesResult) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\t%s\t%s\tdifference\t\n", before.Run, r.Run)
+	row := func(what string, before, after float64) {
+		fmt.Fprintf(t, "%s\t%.4f\t%.4f\t%+.4f\t\n", what, before, after, after-before)
+	}
+	row("error rate", before.ErrorRate, r.ErrorRate)
+	row("top-5 error rate", before.Top5ErrorRate, r.Top5ErrorRate)
+	row("loss", before.Loss, r.Loss)
+	group := func(what string, g eval.Group) {
+		if g.Classes > 0 {
+			row(fmt.Sprintf("error, %d %s", g.Classes, what), 1-g.Before, 1-g.After)
+		}
+	}
+	group("neglected classes", before.Neglected)
+	group("other classes", before.Rest)
+	t.Flush()
+	fmt.Fprintln(w)
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "class\timages\terror %s\terror %s\tdifference\t  name\n", before.Run, r.Run)
+	n := len(before.PerClass)
+	for i, d := range before.PerClass {
+		mark := ""
+		if d.Neglected {
+			mark = " (neglected)"
+		} else if !r.all && n > 2*mostChanged && i >= mostChanged && i < n-mostChanged {
+			continue
+		}
+		fmt.Fprintf(t, "%d\t%d\t%.4f\t%.4f\t%+.4f\t  %s%s\n", d.Class, d.Count, 1-d.Before, 1-d.After, d.Before-d.After, d.Name, mark)
+	}
+	t.Flush()
+	if !r.all && n > 2*mostChanged {
+		fmt.Fprintf(w, "(the neglected classes and the %d that gained or lost most; --per-class shows all)\n", 2*mostChanged)
+	}
+	change := r.ErrorRate - before.ErrorRate
+	verdict := "more than chance"
+	if math.Abs(change) <= before.Chance {
+		verdict = "within chance"
+	}
+	fmt.Fprintf(w, "\nAgainst %s: error rate %+.4f, %s (%.4f on %d images); of the neglected classes %d better, %d worse, of the others %d better, %d worse.\n",
+		before.Run, change, verdict, before.Chance, r.Images, before.Neglected.Better, before.Neglected.Worse, before.Rest.Better, before.Rest.Worse)
+}
+
+// openRuns opens the run to evaluate and the one to compare it with, nil if there is none.
+func (o *evalOptions) openRuns() (run, other *train.TrainedRun, err error) {
+	if run, err = train.OpenRun(o.run, o.checkpoint); err != nil || o.against == "" {
+		return run, nil, err
+	}
+	other, err = train.OpenRun(o.against, o.checkpoint)
+	return run, other, err
+}
