@@ -10,16 +10,20 @@
 // A plain run is stage 3 with S = C: the same seeds and the same order of the
 // data as stage 3 of a run with subclasses, so that the two can be compared.
 //
-// The folder of a run:
+// Of images, stage 2 also adds a pair for every image of a neglected class: a
+// mixture with another training image, which stage 3 trains on like any other.
+// Pairs are nowhere stored; see pairs.
+//
+// The folder of a run (docs/formats/run.md has every file and key):
 //
 //	RUN/
 //	├── config.json           resolved settings, seed, version, checksums of the data
 //	├── metrics.jsonl         a line every LogEvery steps and one an epoch
 //	├── neglection.json       theta of each class and epoch, the neglected classes
 //	├── subclasses.json       subclass to class, sizes
-//	├── partition.bin         subclass of every training video of a split class
+//	├── partition.bin         subclass of every training example of a split class
 //	├── last.safetensors      weights, optimiser state, position
-//	├── best.safetensors      weights of the best epoch by validation GAP
+//	├── best.safetensors      weights of the best epoch by validation GAP, or error rate
 //	└── run.lock              locked while a process trains here
 //
 // Every file but metrics.jsonl is replaced whole (temporary file, fsync,

@@ -375,6 +375,37 @@ func TestImageErrors(t *testing.T) {
 	}
 }
 
+// TestImagesWithoutOneLabel: an image that has no class, or two, is named.
+func TestImagesWithoutOneLabel(t *testing.T) {
+	for _, labels := range [][]int32{{}, {1, 2}} {
+		dir := t.TempDir()
+		good := imageStore(t, 40)
+		schema := good.Manifest().Schema()
+		w, err := features.NewWriter(dir, "train", schema, features.WriterOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := imageRows("train", 40, 4)
+		last := len(rows.Labels) - 1
+		rows.Labels = append(rows.Labels[:last], labels...)
+		rows.LabelOffsets[40] = int32(len(rows.Labels))
+		if err := w.Append(rows); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		for _, fraction := range []string{"0", "0.9"} { // trained on, and held out
+			o := Options{Dir: t.TempDir(), Store: openStore(t, dir), Engine: testEngine(t)}
+			bad := &LabelError{}
+			_, err := Run(context.Background(), imageConfig(t, good, "validate-fraction="+fraction), o)
+			if !errors.As(err, &bad) || bad.Row != 39 || !strings.Contains(err.Error(), "train/00039") {
+				t.Errorf("labels %v, fraction %s: %v", labels, fraction, err)
+			}
+		}
+	}
+}
+
 // TestImageRecipes: the paper's settings, as section 6 of the method has them.
 func TestImageRecipes(t *testing.T) {
 	for name, want := range map[string]Config{
