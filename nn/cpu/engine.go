@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"errors"
+	"fmt"
 	"runtime"
 
 	"sdnn/nn"
@@ -39,8 +41,19 @@ func (e *Engine) Close() { e.pool.Close() }
 
 // Compile implements nn.Engine.
 func (e *Engine) Compile(m *nn.Model, o nn.CompileOptions) (nn.Session, error) {
-	if o.Precision != "" && o.Precision != nn.F32 {
-		return nil, &nn.UnsupportedError{Engine: "cpu", Model: m.Name, What: "--precision " + string(o.Precision) + " is not available on this CPU; use f32"}
+	if err := checkPrecision(o.Precision); err != nil {
+		return nil, &nn.UnsupportedError{Engine: "cpu", Model: m.Name, What: fmt.Sprintf("--precision %s: %v; or use --precision f32", o.Precision, err)}
 	}
 	return newSession(e.pool, m, o)
+}
+
+// checkPrecision says why this machine cannot compute in precision p.
+func checkPrecision(p nn.Precision) error {
+	switch p {
+	case "", nn.F32:
+		return nil
+	case nn.BF16:
+		return kernel.BF16Err()
+	}
+	return errors.New("the precision is not known to it")
 }

@@ -3,7 +3,22 @@ package cpu
 import (
 	"sdnn/nn"
 	"sdnn/nn/cpu/kernel"
+	"sdnn/nn/cpu/pool"
 )
+
+// bf16Least is the least number of weights of a dense layer that is computed
+// in bfloat16 on request: below it packing costs what multiplying gains.
+const bf16Least = 1 << 12
+
+// gemm returns the product for a dense layer of s x f weights. Convolutions,
+// whose fast algorithms would lose digits, and everything that is no product
+// stay float32.
+func (l *lowering) gemm(s, f int) func(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, ldc int, accumulate bool, e *kernel.Epilogue) {
+	if l.o.Precision == nn.BF16 && s*f >= bf16Least {
+		return kernel.GemmBF16
+	}
+	return kernel.Gemm
+}
 
 // dense lowers y = x Wᵀ + b, with the ReLU that alone reads y fused into the
 // product's last touch of a tile.
@@ -17,6 +32,7 @@ func (l *lowering) dense(n *nn.Node) {
 		}
 	}
 	f, s := w.Shape[1], w.Shape[0]
+	gemm := l.gemm(s, f)
 	o := l.emit(n.Op.Kind(), n.In, []*nn.Value{y}, func(b *binder) func() {
 		xs, ws, ys := b.ref(x), b.ref(w), b.ref(y)
 		e := &kernel.Epilogue{ReLU: relu}
@@ -24,7 +40,7 @@ func (l *lowering) dense(n *nn.Node) {
 			e.Bias = b.ref(n.In[2]).data
 		}
 		return func() {
-			kernel.Gemm(b.s.pool, b.s.rows, s, f, kernel.Matrix{Data: xs.get(), Stride: f},
+			gemm(b.s.pool, b.s.rows, s, f, kernel.Matrix{Data: xs.get(), Stride: f},
 				kernel.Matrix{Data: ws.data, Stride: f, Trans: true}, ys.data, s, false, e)
 		}
 	})
@@ -35,16 +51,17 @@ func (l *lowering) dense(n *nn.Node) {
 // with weights, dW = dyᵀ x.
 func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, weights bool) {
 	s, f := dy.Width(), other.Shape[1]
+	gemm := l.gemm(s, f)
 	o := l.emit(kind, []*nn.Value{dy, other}, []*nn.Value{out}, func(b *binder) func() {
 		ds, xs, ys := b.ref(dy), b.ref(other), b.ref(out)
 		if weights {
 			return func() {
-				kernel.Gemm(b.s.pool, s, f, b.s.rows, kernel.Matrix{Data: ds.get(), Stride: s, Trans: true},
+				gemm(b.s.pool, s, f, b.s.rows, kernel.Matrix{Data: ds.get(), Stride: s, Trans: true},
 					kernel.Matrix{Data: xs.get(), Stride: f}, ys.data, f, false, nil)
 			}
 		}
 		return func() {
-			kernel.Gemm(b.s.pool, b.s.rows, f, s, kernel.Matrix{Data: ds.get(), Stride: s},
+			gemm(b.s.pool, b.s.rows, f, s, kernel.Matrix{Data: ds.get(), Stride: s},
 				kernel.Matrix{Data: xs.data, Stride: f}, ys.data, f, false, nil)
 		}
 	})
