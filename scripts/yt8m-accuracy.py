@@ -23,7 +23,7 @@ ap.add_argument('--sdnn', default='bin/sdnn')
 a = ap.parse_args()
 
 # Settings per net: epochs, batch, learning rate, stage-1 epochs.
-SETTINGS = {'logistic': (30, 128, 0.003, 5), 'mlp': (8, 128, 0.001, 2), 'moe': (10, 128, 0.003, 3), 'conv1d': (5, 128, 0.001, 1)}
+SETTINGS = {'logistic': (30, 128, 0.003, 5), 'mlp': (8, 128, 0.001, 2), 'moe': (10, 128, 0.003, 3), 'conv1d': (3, 256, 0.001, 1)}
 
 
 def sdnn(*args):

@@ -96,8 +96,11 @@ type Result struct {
 	BestEpoch int         `json:"best_epoch"`         // from 1
 	Best      *Validation `json:"validate,omitempty"` // of the best epoch; nil without validation
 	Neglected []int       `json:"neglected,omitempty"`
-	Seconds   float64     `json:"seconds"` // of this invocation
-	Resumed   bool        `json:"resumed"`
+	// Split lists those of Neglected that were split: the others have too few
+	// examples.
+	Split   []int   `json:"split,omitempty"`
+	Seconds float64 `json:"seconds"` // of this invocation
+	Resumed bool    `json:"resumed"`
 }
 
 // ErrInterrupted says that the context was cancelled and the state was saved.

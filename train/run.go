@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sdnn/features"
@@ -321,6 +322,12 @@ func (t *trainer) result() *Result {
 		Loss: t.pos.LastLoss, Neglected: t.pos.Neglected, Seconds: time.Since(t.start).Seconds(), Resumed: t.resumed}
 	if b := t.pos.Best; b != nil {
 		r.BestEpoch, r.Best = b.Epoch, b.Validation
+	}
+	// The outputs past the classes are the further subclasses of split ones.
+	for s := t.cfg.Classes; s < len(t.pos.SubclassToClass); s++ {
+		if c := int(t.pos.SubclassToClass[s]); !slices.Contains(r.Split, c) {
+			r.Split = append(r.Split, c)
+		}
 	}
 	return r
 }

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -110,23 +112,33 @@ func (p jsonPrinter) event(e any) {
 }
 
 // output is stdout. It keeps the first error for the end of the program and drops what comes after it, so writing to it never
-// fails.
+// fails. A reader that went away, as head does, has what it wanted: that is no error.
 type output struct {
-	w   io.Writer
-	err error
+	w    io.Writer
+	gone bool // nobody reads it any more
+	err  error
 }
 
 func (o *output) Write(p []byte) (int, error) {
-	if o.err == nil {
-		if _, err := o.w.Write(p); err != nil {
-			o.err = fmt.Errorf("standard output: %w", err)
-		}
+	if o.err != nil || o.gone {
+		return len(p), nil
+	}
+	_, err := o.w.Write(p)
+	switch {
+	case errors.Is(err, syscall.EPIPE):
+		o.gone = true
+	case err != nil:
+		o.err = fmt.Errorf("standard output: %w", err)
 	}
 	return len(p), nil
 }
 
 // ignoreBrokenPipes makes writing to a closed pipe an error, where it would end the process.
 func ignoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }
+
+// sameSignal is the time in which a second signal is taken for the first one: timeout(1) sends it to the process and then to its
+// group.
+const sameSignal = time.Second
 
 // watchSignals returns a context that the first SIGINT or SIGTERM cancels, with errInterrupted as its cause. The second ends the
 // process at once.
@@ -136,17 +148,21 @@ func (a *app) watchSignals(parent context.Context) (context.Context, func()) {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() {
-		for n := 1; ; n++ {
+		var first time.Time
+		for {
 			select {
 			case <-done:
 				return
 			case <-signals:
 			}
-			if n > 1 {
+			switch {
+			case first.IsZero():
+				first = time.Now()
+				cancel(errInterrupted)
+				a.log.Info("interrupted: stopping in good order after the step at hand; interrupt again to stop at once")
+			case time.Since(first) > sameSignal:
 				os.Exit(exitInterrupted)
 			}
-			cancel(errInterrupted)
-			a.log.Info("interrupted: stopping in good order; interrupt again to stop at once")
 		}
 	}()
 	return ctx, func() {

@@ -142,15 +142,18 @@ func TestTextHandler(t *testing.T) {
 	}
 }
 
-// brokenPipe fails like a pipe whose reader is gone.
-type brokenPipe struct{}
+// failing is a standard output that fails to take anything.
+type failing struct{ err error }
 
-func (brokenPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 func TestClosedStdout(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"version", "--json"}, {"inspect", "--help"}} {
 		var errs bytes.Buffer
-		if status := run(args, brokenPipe{}, &errs); status != exitFailed {
+		if status := run(args, failing{syscall.EPIPE}, &errs); status != exitDone || errs.Len() > 0 {
+			t.Errorf("%v into a pipe nobody reads: status %d, want %d; %q", args, status, exitDone, errs.String())
+		}
+		if status := run(args, failing{syscall.ENOSPC}, &errs); status != exitFailed {
 			t.Errorf("%v: status %d, want %d", args, status, exitFailed)
 		}
 		if !strings.HasPrefix(errs.String(), "sdnn: standard output: ") {

@@ -194,6 +194,10 @@ func evalPredictions(split *features.Split, o *evalOptions) (*evalResult, error)
 	if err != nil {
 		return nil, err
 	}
+	if m.Videos > 0 && fit.Missing == m.Videos && fit.Unknown > 0 {
+		return nil, usagef("%s: none of its %d videos is in split %s of %s (the first is %q): it belongs to another split or store",
+			o.predictions, fit.Unknown, split.Name(), o.data, fit.ExampleUnknown)
+	}
 	r := &evalResult{Predictions: o.predictions, MultiLabelResult: m, Fit: &fit}
 	r.finish(split, begun)
 	return r, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -71,6 +72,12 @@ func runInspect(ctx context.Context, a *app, o *inspectOptions, dir string) erro
 		return err
 	}
 	r := describeStore(dir, store.Manifest())
+	for _, name := range slices.Sorted(maps.Keys(r.Splits)) {
+		// Opening a split finds shards that are missing or of another size.
+		if _, err := store.Split(name); err != nil && !o.verify {
+			return errors.Join(err, store.Close())
+		}
+	}
 	if err := store.Close(); err != nil {
 		return err
 	}

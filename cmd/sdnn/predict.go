@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,6 +61,9 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 	run, err := train.OpenRun(o.run, o.checkpoint)
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(filepath.Dir(o.out)); err != nil {
+		return usagef("--out %s: its folder is not there; make it first", o.out)
 	}
 	begun := time.Now()
 	w, err := eval.CreateSubmission(o.out, run.Config.Classes, o.topK)

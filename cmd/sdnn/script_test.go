@@ -71,6 +71,7 @@ func TestScripts(t *testing.T) {
 			"status": cmdStatus,
 			"keys":   cmdKeys,
 			"flip":   cmdFlip,
+			"cut":    cmdCut,
 			"same":   cmdSame,
 		},
 	})
@@ -142,6 +143,13 @@ func cmdFlip(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	data[at] ^= 1
 	ts.Check(os.WriteFile(file, data, 0o666))
+}
+
+// cmdCut is "cut FILE SIZE": it cuts a file to a number of bytes.
+func cmdCut(ts *testscript.TestScript, _ bool, args []string) {
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
 }
 
 // cmdSame is "same FILE FILE KEY...": the keys of the JSON objects in both files must have equal values.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"sdnn/features"
+	"sdnn/mlp"
 	"sdnn/train"
 )
 
@@ -180,6 +181,11 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 			return cfg, resume, err
 		}
 	}
+	for name, net := range netFlags {
+		if f := o.flags.Lookup(name); f.Changed && cfg.Net != net {
+			return cfg, resume, usagef("--%s is for --net %s; this is %s", name, net, cfg.Net)
+		}
+	}
 	for _, name := range train.SubclassFlags() {
 		if f := o.flags.Lookup(name); f.Changed && !cfg.Subclass {
 			return cfg, resume, usagef("--%s means nothing without --subclass", name)
@@ -187,6 +193,9 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 	}
 	return cfg, resume, nil
 }
+
+// netFlags are settings of one network alone.
+var netFlags = map[string]string{"hidden": mlp.MLP, "experts": mlp.MoE, "filters": mlp.Conv1D, "noise": mlp.Conv1D}
 
 // knownNet says what is wrong with a value of --net.
 func knownNet(net string) error {
@@ -213,9 +222,9 @@ func (r trainResult) text(w io.Writer) {
 		shown := slices.Clone(r.Neglected[:min(n, 20)])
 		fmt.Fprintf(w, "neglected classes, most neglected first: %s", strings.Trim(fmt.Sprint(shown), "[]"))
 		if n > len(shown) {
-			fmt.Fprintf(w, " ... (%d)", n)
+			fmt.Fprint(w, " ...")
 		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "; %d of %d were split\n", len(r.Split), n)
 	}
 }
 
