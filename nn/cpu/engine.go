@@ -21,9 +21,9 @@ type Engine struct {
 }
 
 // New starts an engine. It fails if SDNN_CPU names instructions that this
-// machine has not.
+// machine has not, or SDNN_CONV no way to convolve.
 func New(o Options) (*Engine, error) {
-	if err := kernel.PathErr(); err != nil {
+	if err := errors.Join(kernel.PathErr(), kernel.ConvErr()); err != nil {
 		return nil, err
 	}
 	n := o.Threads
