@@ -117,7 +117,7 @@ func (c *Config) UseProtocol(name string) error {
 	c.Protocol = name
 	c.NeglectScore = ScoreAuthors
 	c.PairingRule = PairWrapped
-	c.ValidateFraction, c.ValidateSplit = 0, "test"
+	c.ValidateFraction, c.ValidateSplit = 0, testSplit
 	return nil
 }
 

@@ -22,6 +22,7 @@ import (
 
 const (
 	trainSplit = "train"
+	testSplit  = "test"
 	// shuffleWindow is the number of rows that are shuffled among themselves:
 	// 300 MB of YouTube-8M features, which any machine keeps in memory.
 	shuffleWindow = 1 << 16
@@ -150,6 +151,9 @@ func (t *trainer) openData() error {
 			return err
 		}
 		t.held = features.All(p)
+		if c.ValidateSplit == testSplit {
+			t.o.Reporter.Message("the best checkpoint is chosen on the test split: what it reaches there says less about new " + c.Examples())
+		}
 	case c.ValidateFraction > 0:
 		if t.rows, t.held, err = t.rows.ByHash(c.ValidateFraction, holdOutSeed); err != nil {
 			return err
