@@ -9,10 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/spf13/cobra"
 )
 
 // app is what the verbs share: the common flags, where results go and where logs go.
@@ -27,19 +26,20 @@ type app struct {
 	stdout  *output
 	console *console
 	log     *slog.Logger
-	stop    func() // ends the watch for signals
 
-	interrupted <-chan struct{} // closed by the first signal
+	interrupted <-chan struct{}             // closed by the first signal
+	signalLog   atomic.Pointer[slog.Logger] // log, for the goroutine that waits for signals
 	print       printer
 }
 
 func newApp(stdout, stderr io.Writer) *app {
-	a := &app{stdout: &output{w: stdout}, console: newConsole(stderr), stop: func() {}}
+	a := &app{stdout: &output{w: stdout}, console: newConsole(stderr)}
 	a.setLogs(slog.LevelInfo, false)
 	return a
 }
 
 func (a *app) setLogs(level slog.Level, asJSON bool) {
+	defer func() { a.signalLog.Store(a.log) }()
 	if asJSON {
 		a.log = slog.New(slog.NewJSONHandler(a.console, &slog.HandlerOptions{Level: level}))
 		a.console.bars = false
@@ -58,8 +58,8 @@ func wantsJSONLogs(args []string) bool {
 	return false
 }
 
-// start checks the common flags, sets up what they choose, and watches for signals from then on.
-func (a *app) start(cmd *cobra.Command) error {
+// start checks the common flags and sets up what they choose.
+func (a *app) start() error {
 	if a.logFormat != "text" && a.logFormat != "json" {
 		return fmt.Errorf("--log-format %q: text or json is expected", a.logFormat)
 	}
@@ -76,9 +76,6 @@ func (a *app) start(cmd *cobra.Command) error {
 	if a.json {
 		a.print = jsonPrinter{json.NewEncoder(a.stdout)}
 	}
-	ctx, stop := a.watchSignals(cmd.Context())
-	a.stop, a.interrupted = stop, ctx.Done()
-	cmd.SetContext(ctx)
 	return nil
 }
 
@@ -159,7 +156,7 @@ func (a *app) watchSignals(parent context.Context) (context.Context, func()) {
 			case first.IsZero():
 				first = time.Now()
 				cancel(errInterrupted)
-				a.log.Info("interrupted: stopping in good order after the step at hand; interrupt again to stop at once")
+				a.signalLog.Load().Info("interrupted: stopping in good order after the step at hand; interrupt again to stop at once")
 			case time.Since(first) > sameSignal:
 				os.Exit(exitInterrupted)
 			}

@@ -27,6 +27,8 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	ignoreBrokenPipes()
 	a := newApp(stdout, stderr)
+	ctx, stop := a.watchSignals(context.Background())
+	a.interrupted = ctx.Done()
 	if wantsJSONLogs(args) {
 		a.setLogs(slog.LevelInfo, true)
 	}
@@ -34,8 +36,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(a.stdout)
 	root.SetErr(stderr)
-	cmd, err := root.ExecuteContextC(context.Background())
-	a.stop()
+	cmd, err := root.ExecuteContextC(ctx)
+	stop()
 	if err != nil && !a.started {
 		err = asUsage(root, cmd, err)
 	}
@@ -67,7 +69,7 @@ The way of the data: raw files --ingest--> store --train--> run --eval, predict-
 		SilenceUsage:       true,
 		SilenceErrors:      true,
 		DisableSuggestions: true, // asUsage makes them
-		PersistentPreRunE:  func(cmd *cobra.Command, _ []string) error { return a.start(cmd) },
+		PersistentPreRunE:  func(*cobra.Command, []string) error { return a.start() },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return fmt.Errorf("a verb is missing; it is one of %s", strings.Join(verbNames(cmd.Root()), ", "))
 		},
