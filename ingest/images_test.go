@@ -173,7 +173,7 @@ func TestCIFARGolden(t *testing.T) {
 		name          string // of class 1
 	}{{"cifar10", "cifar10_batch.bin", g.Class, "automobile"}, {"cifar100", "cifar100.bin", g.Fine, "aquarium_fish"}} {
 		out := filepath.Join(t.TempDir(), "store")
-		mustIngestImages(t, c.dataset, Options{Paths: []string{"cifar/testdata/" + c.file}, Out: out, Split: "validate"})
+		mustIngestImages(t, c.dataset, Options{Paths: []string{"../testdata/raw/" + c.file}, Out: out, Split: "validate"})
 		got := readImages(t, out, "validate")
 		if !slices.Equal(got.labels, c.labels) || !bytes.Equal(slices.Concat(got.pixels...), images) {
 			t.Errorf("%s: other content", c.dataset)
@@ -206,7 +206,7 @@ func TestSVHNGolden(t *testing.T) {
 	readJSON(t, "matfile/testdata/expected.json", &g)
 	for name, want := range g.SVHN {
 		out := filepath.Join(t.TempDir(), "store")
-		mustIngestImages(t, "svhn", Options{Paths: []string{"matfile/testdata/" + name}, Out: out, Split: "train", chunkRows: 2})
+		mustIngestImages(t, "svhn", Options{Paths: []string{"../testdata/raw/" + name}, Out: out, Split: "train", chunkRows: 2})
 		images, err := base64.StdEncoding.DecodeString(want.Images)
 		if err != nil {
 			t.Fatal(err)
@@ -309,7 +309,7 @@ func badFiles(t *testing.T) []badFile {
 	good := yThenX(y)
 	eleven := bytes.Clone(y)
 	eleven[4], eleven[6] = 11, 0
-	zipped, err := os.ReadFile("matfile/testdata/svhn_zip.mat")
+	zipped, err := os.ReadFile("../testdata/raw/svhn_zip.mat")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,11 +374,11 @@ func TestBadImages(t *testing.T) {
 func goodFile(t *testing.T, dataset string) string {
 	switch dataset {
 	case "cifar10":
-		return "cifar/testdata/cifar10_batch.bin"
+		return "../testdata/raw/cifar10_batch.bin"
 	case "cifar100":
-		return "cifar/testdata/cifar100.bin"
+		return "../testdata/raw/cifar100.bin"
 	}
-	return "matfile/testdata/svhn_raw.mat"
+	return "../testdata/raw/svhn_raw.mat"
 }
 
 func TestImagesUsage(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"sdnn/ingest/yt8m"
 )
 
-const golden = "yt8m/testdata/"
+const golden = "../testdata/raw/"
 
 // video makes a record whose content follows from its id. Its numbers are mostly
 // zero, to be made quickly.

@@ -154,7 +154,7 @@ type goldenCase struct {
 // TestGoldenConv1D builds the paper's net at small sizes and compares features,
 // predictions and loss with values computed elsewhere.
 func TestGoldenConv1D(t *testing.T) {
-	text, err := os.ReadFile("testdata/yt8m_net.json")
+	text, err := os.ReadFile("../testdata/golden/yt8m_net.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func checkLoss(t *testing.T, c goldenCE, y, m []float64) {
 }
 
 func TestGoldenClassCE(t *testing.T) {
-	for _, c := range goldenLosses(t, "testdata/class_ce.json") {
+	for _, c := range goldenLosses(t, "../testdata/golden/class_ce.json") {
 		s := len(c.Logits[0])
 		targeting := Targeting{Partition: Whole(s), SubclassWeight: 0.9}
 		var targets nn.Targets
@@ -79,7 +79,7 @@ func TestGoldenClassCE(t *testing.T) {
 // The golden labels are subclasses: targets are built here from the definition of
 // m, and again by Targeting, with every row put in its label's cluster.
 func TestGoldenSubclassCE(t *testing.T) {
-	for _, c := range goldenLosses(t, "testdata/subclass_ce.json") {
+	for _, c := range goldenLosses(t, "../testdata/golden/subclass_ce.json") {
 		t.Run(c.Map, func(t *testing.T) {
 			s := len(c.Class)
 			y, m := make([]float64, len(c.Labels)*s), make([]float64, len(c.Labels)*s)
@@ -158,7 +158,7 @@ type goldenNeglection struct {
 
 func TestGoldenNeglection(t *testing.T) {
 	var g goldenNeglection
-	readJSON(t, "testdata/neglection.json", &g)
+	readJSON(t, "../testdata/golden/neglection.json", &g)
 	n := NewNeglection(g.Classes)
 	overall := NewNeglection(g.Classes) // the golden mean is over both epochs
 	for i, b := range g.Batches {

@@ -56,7 +56,7 @@ func setFault(fault string) {
 }
 
 func TestScripts(t *testing.T) {
-	raw, err := filepath.Abs(filepath.Join("testdata", "raw"))
+	raw, err := filepath.Abs(filepath.Join("..", "..", "testdata", "raw"))
 	if err != nil {
 		t.Fatal(err)
 	}

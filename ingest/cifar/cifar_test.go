@@ -23,7 +23,7 @@ type goldenCIFAR struct {
 
 func readFile(t testing.TB, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile("testdata/" + name)
+	data, err := os.ReadFile("../../testdata/raw/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,10 +32,14 @@ func readFile(t testing.TB, name string) []byte {
 
 func readGolden(t testing.TB) (g goldenCIFAR, images []byte) {
 	t.Helper()
-	if err := json.Unmarshal(readFile(t, "expected.json"), &g); err != nil {
+	doc, err := os.ReadFile("testdata/expected.json")
+	if err != nil {
 		t.Fatal(err)
 	}
-	images, err := base64.StdEncoding.DecodeString(g.Images)
+	if err := json.Unmarshal(doc, &g); err != nil {
+		t.Fatal(err)
+	}
+	images, err = base64.StdEncoding.DecodeString(g.Images)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err, len(g.SVHN))
 	}
 	for name, want := range g.SVHN {
-		data, err := os.ReadFile("testdata/" + name)
+		data, err := os.ReadFile("../../testdata/raw/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,11 +199,14 @@ func TestRefused(t *testing.T) {
 
 // TestCutAnywhere: a file of which the end is missing is an error that says so, wherever it ends, and what can be read is right.
 func TestCutAnywhere(t *testing.T) {
-	names, err := filepath.Glob("testdata/*.mat")
+	names, err := filepath.Glob("../../testdata/raw/*.mat")
 	if err != nil || len(names) == 0 {
 		t.Fatal(names, err)
 	}
 	for _, name := range names {
+		if strings.Contains(name, "truncated") {
+			continue
+		}
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +310,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(append(Header(""), small...))
 	f.Add(zipped(f, small, AppendVariable(nil, "y", ClassDouble, []int{1, 2}, Uint8, []byte{10, 1})))
 	// Small seeds only: long ones are minimised for ever.
-	data, err := os.ReadFile("testdata/svhn_n1.mat")
+	data, err := os.ReadFile("../../testdata/raw/svhn_n1.mat")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -255,7 +255,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 
 // FuzzReader compares the reader with a naive one on arbitrary bytes.
 func FuzzReader(f *testing.F) {
-	seeds, err := filepath.Glob(filepath.Join("..", "yt8m", "testdata", "*.tfrecord"))
+	seeds, err := filepath.Glob(filepath.Join("..", "..", "testdata", "raw", "*.tfrecord"))
 	if err != nil || len(seeds) == 0 {
 		f.Fatalf("no seed files: %v", err)
 	}

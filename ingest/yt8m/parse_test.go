@@ -24,7 +24,7 @@ func newRecord() *Record {
 // payloads returns the records of a golden file.
 func payloads(t testing.TB, name string) [][]byte {
 	t.Helper()
-	f, err := os.Open(filepath.Join("testdata", name))
+	f, err := os.Open(filepath.Join("..", "..", "testdata", "raw", name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -190,7 +190,7 @@ type ceGolden struct {
 
 func readGolden(t testing.TB, name string, v any) {
 	t.Helper()
-	data, err := os.ReadFile("testdata/" + name)
+	data, err := os.ReadFile("../../../testdata/golden/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
