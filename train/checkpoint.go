@@ -84,7 +84,7 @@ func (l *lossSum) mean() float64 {
 const (
 	positionKey     = "sdnn.position"
 	configKey       = "sdnn.config"
-	neglectionState = "sdnn.neglection" // U8, stages 1 and 2
+	neglectionState = "sdnn.neglection" // U8, of runs with subclasses
 )
 
 // nonFiniteError says that a trained tensor has left the finite numbers.

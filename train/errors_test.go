@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"sdnn/features"
+	"sdnn/nn"
 	"sdnn/train/internal/durable"
 )
 
@@ -89,7 +91,7 @@ func TestDataErrors(t *testing.T) {
 	o.Resume, o.Store = true, changed
 	runFails[*DataChangedError](t, cfg, o, `"train"`)
 
-	o = Options{Dir: t.TempDir(), Store: store, Engine: engine}
+	o = Options{Dir: filepath.Join(t.TempDir(), "run"), Store: store, Engine: engine}
 	wide := cfg
 	wide.Columns = []Column{{"mean_rgb", 1024}}
 	runFails[*MismatchError](t, wide, o, "float32 of width 10")
@@ -102,9 +104,27 @@ func TestDataErrors(t *testing.T) {
 	none := cfg
 	none.Limit, none.ValidateFraction = 1, 0.999999
 	runFails[*UsageError](t, none, o, "left to train on")
-	if left, _ := os.ReadDir(o.Dir); len(left) > 1 || len(left) == 1 && left[0].Name() != lockFile {
-		t.Errorf("runs that did not begin left %v", left)
+	slow := cfg
+	slow.Precision, o.Engine = nn.BF16, noBF16{engine}
+	runFails[*nn.UnsupportedError](t, slow, o, "bf16")
+	if left, err := os.ReadDir(o.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("runs that did not begin left a folder with %v", left)
 	}
+	o.Resume = true
+	runFails[*NoRunError](t, cfg, o, "no run here")
+	if left, err := os.ReadDir(o.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a resume of no run left a folder with %v", left)
+	}
+}
+
+// noBF16 is an engine on a machine without bf16.
+type noBF16 struct{ nn.Engine }
+
+func (e noBF16) Compile(m *nn.Model, o nn.CompileOptions) (nn.Session, error) {
+	if o.Precision == nn.BF16 {
+		return nil, &nn.UnsupportedError{Engine: e.Name(), Model: m.Name, What: "bf16"}
+	}
+	return e.Engine.Compile(m, o)
 }
 
 // TestDiverged: a run that leaves the finite numbers says so and keeps its last
@@ -154,7 +174,11 @@ func TestDamage(t *testing.T) {
 		_, err := Run(context.Background(), cfg, r)
 		return err
 	}
-	for checkpoint, use := range map[string]func() error{Best: score, Last: resume} {
+	for _, c := range []struct {
+		checkpoint string
+		use        func() error
+	}{{Best, score}, {Best, resume}, {Last, resume}} {
+		checkpoint, use := c.checkpoint, c.use
 		path := checkpointFile(o.Dir, checkpoint)
 		good, err := os.ReadFile(path)
 		if err != nil {
@@ -198,11 +222,13 @@ func TestDamagedSides(t *testing.T) {
 	}
 	o.Resume, o.Reporter = true, nil
 	for _, c := range []struct{ file, old, new, want string }{
-		{configFile, `"lr": 0.01`, `"lr": 0.02`, "--lr 0.01 (the run has 0.02)"},
-		{configFile, `"sdnn_version": "test"`, `"sdnn_version": "tess"`, "does not agree"},
+		{configFile, `"lr": 0.01`, `"lr": 0.02`, "config.json: it differs from the checkpoint's copy"},
+		{configFile, `"sdnn_version": "test"`, `"sdnn_version": "tess"`, "differs"},
 		{configFile, `"format": 1`, `"format": 2`, "format 2"},
 		{partitionFile, "", "", partitionFile},
-		{metricsName, "", "", "lines"},
+		{metricsName, "", "", "metrics.jsonl: line 2: the file ends"},
+		{metricsName, `"loss":`, `"lots":`, "metrics.jsonl: line 1: "},
+		{metricsName, `,"examples`, `."examples`, "metrics.jsonl: line 1: "},
 	} {
 		path := filepath.Join(o.Dir, c.file)
 		good, err := os.ReadFile(path)
@@ -224,4 +250,71 @@ func TestDamagedSides(t *testing.T) {
 		}
 	}
 	mustRun(t, cfg, o)
+}
+
+// TestMissingSides: a run without a file that resuming needs says so, and is
+// not taken for one that has not begun.
+func TestMissingSides(t *testing.T) {
+	t.Parallel()
+	store, engine := testStore(t, 120), testEngine(t)
+	cfg := testConfig(t, store, "logistic", "epochs=1", "subclass=true", "neglect-epochs=1")
+	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
+	mustRun(t, cfg, o)
+	o.Resume = true
+	for _, name := range []string{configFile, Best + ".safetensors", partitionFile, metricsName} {
+		path := filepath.Join(o.Dir, name)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		var c *CorruptError
+		if _, err := Run(context.Background(), cfg, o); !errors.As(err, &c) || c.File != path {
+			t.Errorf("without %s: %v", name, err)
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("a refused resume made %s", name)
+		}
+		if err := os.WriteFile(path, good, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustRun(t, cfg, o)
+}
+
+// TestSidesAreRestored: the files that follow from the checkpoint and the
+// partition are written anew, of a finished run and of one in stage 3.
+func TestSidesAreRestored(t *testing.T) {
+	t.Parallel()
+	store, engine := testStore(t, 200), testEngine(t)
+	cfg := testConfig(t, store, "logistic", "subclass=true", "min-positives=20")
+	ctx, cancel := context.WithCancel(context.Background())
+	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
+	mustRun(t, cfg, o)
+	want := files(t, o.Dir)
+	damage := func() {
+		t.Helper()
+		if err := os.Remove(filepath.Join(o.Dir, neglectionFile)); err != nil {
+			t.Fatal(err)
+		}
+		bad := strings.Replace(want[subclassesFile], "1", "7", 1)
+		if err := os.WriteFile(filepath.Join(o.Dir, subclassesFile), []byte(bad), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resume := o
+	resume.Resume = true
+	damage()
+	mustRun(t, cfg, resume)
+	sameFiles(t, want, files(t, o.Dir))
+
+	o.Overwrite, o.Reporter = true, &stopper{after: 20, cancel: cancel} // in stage 3
+	if _, err := Run(ctx, cfg, o); !errors.Is(err, ErrInterrupted) {
+		t.Fatal(err)
+	}
+	damage()
+	mustRun(t, cfg, resume)
+	sameFiles(t, want, files(t, o.Dir))
 }

@@ -10,15 +10,21 @@ import (
 	"path/filepath"
 	"reflect"
 
+	"sdnn/subclass"
 	"sdnn/train/internal/durable"
 )
 
-// LoadConfig reads config.json of the run in dir. Errors: *NoRunError,
+// LoadConfig reads config.json of the run in dir and compares it with the copy
+// in last.safetensors, if the run has come to one. Errors: *NoRunError,
 // *CorruptError.
 func LoadConfig(dir string) (Config, error) {
 	path := filepath.Join(dir, configFile)
+	last := checkpointFile(dir, Last)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(last); err == nil {
+			return Config{}, &CorruptError{path, errors.New("it is missing, but " + filepath.Base(last) + " of its run is here")}
+		}
 		return Config{}, &NoRunError{dir, "there is no run here (no " + configFile + ")"}
 	} else if err != nil {
 		return Config{}, err
@@ -30,18 +36,95 @@ func LoadConfig(dir string) (Config, error) {
 	if c.Format != ConfigFormat {
 		return Config{}, &CorruptError{path, fmt.Errorf("format %d, this program reads format %d", c.Format, ConfigFormat)}
 	}
+	f, _, saved, _, err := openCheckpoint(last)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	} else if err != nil {
+		return Config{}, err
+	}
+	f.Close()
+	if !sameConfig(saved, &c) {
+		return Config{}, differs(dir)
+	}
 	return c, nil
+}
+
+// sameConfig says whether two configurations are the same in JSON.
+func sameConfig(a, b *Config) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// differs is the error of a config.json that is not the checkpoint's. The
+// checkpoint has a checksum, so it is config.json that was changed.
+func differs(dir string) error {
+	return &CorruptError{filepath.Join(dir, configFile), errors.New("it differs from the checkpoint's copy in " + Last + ".safetensors")}
+}
+
+// verifyBest checks every byte of best.safetensors, and that it is of the run.
+func verifyBest(dir string, run *Config) error {
+	path := checkpointFile(dir, Best)
+	f, st, saved, _, err := openCheckpoint(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &CorruptError{path, errors.New("it is missing, but " + Last + ".safetensors knows of it")}
+	} else if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !sameConfig(saved, run) {
+		return &CorruptError{path, errors.New("its settings are not those of " + configFile + ": it is of another run")}
+	}
+	_, err = load(path, st, nil, true)
+	return err
+}
+
+// restoreSides writes the files anew that follow from the state that was
+// loaded and are not as they were written. counts has the training rows of each
+// class, if there is a partition.
+func (t *trainer) restoreSides(counts []int64) error {
+	if n := t.neglection; n != nil && len(n.Epochs()) > 0 {
+		if err := t.restore(neglectionFile, n.File(subclass.Score(t.cfg.NeglectScore), t.cfg.Neglected)); err != nil {
+			return err
+		}
+	}
+	if t.partition == nil {
+		return nil
+	}
+	return t.restore(subclassesFile, t.partition.File(counts))
+}
+
+func (t *trainer) restore(name string, v any) error {
+	path := filepath.Join(t.o.Dir, name)
+	want, err := indented(v)
+	if err != nil {
+		return err
+	}
+	have, err := os.ReadFile(path)
+	if err == nil && bytes.Equal(have, want) {
+		return nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	t.o.Reporter.Message(path + " is missing or not what the checkpoint says: it was written anew")
+	return durable.WriteBytes(path, want)
 }
 
 // writeJSON replaces a file by the indented JSON of v.
 func writeJSON(path string, v any) error {
+	text, err := indented(v)
+	if err != nil {
+		return err
+	}
+	return durable.WriteBytes(path, text)
+}
+
+func indented(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	return durable.WriteBytes(path, b.Bytes())
+	err := e.Encode(v)
+	return b.Bytes(), err
 }
 
 // hasRun says whether dir holds a run, begun or finished.
@@ -56,8 +139,8 @@ func hasRun(dir string) (bool, error) {
 	return false, nil
 }
 
-// removeRun removes the files of a run, config.json first: without it there is
-// no run, whatever else is left. Files of others stay.
+// removeRun removes the files of a run, config.json first: without it a run is
+// not gone on with, whatever else is left. Files of others stay.
 func removeRun(dir string) error {
 	for _, name := range []string{configFile, Last + ".safetensors", Best + ".safetensors", metricsName, neglectionFile, subclassesFile, partitionFile, scratchFile} {
 		for _, path := range []string{filepath.Join(dir, name), filepath.Join(dir, name+durable.Suffix)} {

@@ -2,10 +2,12 @@ package train
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -28,15 +30,23 @@ type metricsFile struct {
 	lines int64
 }
 
-// openMetrics opens the file and cuts it to the lines that the checkpoint knows.
+// openMetrics opens the file, checks the lines that the checkpoint knows and
+// cuts the others. Lines that are too few or not as they were written are a
+// *CorruptError.
 func openMetrics(path string, lines int64) (*metricsFile, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
+	mode := os.O_RDWR
+	if lines == 0 {
+		mode |= os.O_CREATE
+	}
+	f, err := os.OpenFile(path, mode, 0o666)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &CorruptError{path, fmt.Errorf("it is missing; it had %d lines at the last checkpoint", lines)}
+	} else if err != nil {
 		return nil, err
 	}
-	end, err := endOfLine(f, lines)
-	if errors.Is(err, io.EOF) {
-		err = &CorruptError{path, fmt.Errorf("it has fewer than the %d lines that it had at the last checkpoint", lines)}
+	end, err := checkLines(f, lines)
+	if bad := (*lineError)(nil); errors.As(err, &bad) {
+		err = &CorruptError{path, err}
 	}
 	if err == nil {
 		err = f.Truncate(end)
@@ -51,18 +61,34 @@ func openMetrics(path string, lines int64) (*metricsFile, error) {
 	return &metricsFile{f, lines}, nil
 }
 
-// endOfLine returns the offset behind the first n lines.
-func endOfLine(r io.Reader, n int64) (int64, error) {
+// lineError says that a line is not what add wrote.
+type lineError struct {
+	line int64 // from 1
+	what string
+}
+
+func (e *lineError) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.what) }
+
+// checkLines checks the first n lines and returns the offset behind them. The
+// file has no checksum, as its timings differ between runs that agree; but a
+// line that reads back to other bytes than its own is not what was written.
+func checkLines(r io.Reader, n int64) (int64, error) {
 	b := bufio.NewReader(r)
 	var at int64
-	for n > 0 {
-		part, err := b.ReadSlice('\n')
-		at += int64(len(part))
-		switch {
-		case err == nil:
-			n--
-		case !errors.Is(err, bufio.ErrBufferFull):
+	for i := range n {
+		text, err := b.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return 0, &lineError{i + 1, fmt.Sprintf("the file ends, of the %d lines that it had at the last checkpoint", n)}
+		} else if err != nil {
 			return 0, err
+		}
+		at += int64(len(text))
+		var l metricsLine
+		if err := json.Unmarshal(text, &l); err != nil {
+			return 0, &lineError{i + 1, err.Error()}
+		}
+		if again, err := json.Marshal(l); err != nil || !bytes.Equal(again, text[:len(text)-1]) {
+			return 0, &lineError{i + 1, fmt.Sprintf("it is %q, which is not what was written (for instance %q)", text[:len(text)-1], again)}
 		}
 	}
 	return at, nil

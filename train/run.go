@@ -1,9 +1,7 @@
 package train
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -54,6 +52,18 @@ func Run(ctx context.Context, cfg Config, o Options) (*Result, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
+	defer t.close()
+	// Nothing is made in the folder before everything that the user can have
+	// got wrong was checked.
+	var err error
+	if o.Resume {
+		_, err = LoadConfig(o.Dir)
+	} else {
+		err = t.prepare()
+	}
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(o.Dir, 0o777); err != nil {
 		return nil, err
 	}
@@ -63,8 +73,10 @@ func Run(ctx context.Context, cfg Config, o Options) (*Result, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	defer t.close()
+	defer func() {
+		t.close()
+		unlock()
+	}()
 	if o.Resume {
 		err = t.resume()
 	} else {
@@ -97,7 +109,7 @@ type trainer struct {
 
 	pos        position
 	metrics    *metricsFile
-	neglection *subclass.Neglection // stages 1 and 2
+	neglection *subclass.Neglection // of a run with subclasses; complete from stage 2 on
 	partition  *subclass.Partition  // stage 3
 	pairs      *pairs               // stages 2 and 3; nil for none
 	run        *stageRun            // stages 1 and 3
@@ -195,31 +207,40 @@ func (t *trainer) checksums() map[string]string {
 	return sums
 }
 
-// begin begins a new run: nothing is removed or written before everything that
-// can be wrong was checked.
-func (t *trainer) begin() error {
-	old, err := hasRun(t.o.Dir)
-	if err != nil {
+// prepare does what a new run needs and what does not touch its folder.
+func (t *trainer) prepare() error {
+	if err := t.vacant(); err != nil {
 		return err
-	}
-	if old && !t.o.Overwrite {
-		return &ExistsError{t.o.Dir}
 	}
 	if err := t.openData(); err != nil {
 		return err
 	}
 	t.cfg.Data = t.checksums()
 	t.startPosition()
-	if err := t.openStage(); err != nil {
+	return t.openStage()
+}
+
+// vacant says whether a new run may use the folder.
+func (t *trainer) vacant() error {
+	old, err := hasRun(t.o.Dir)
+	if err == nil && old && !t.o.Overwrite {
+		err = &ExistsError{t.o.Dir}
+	}
+	return err
+}
+
+// begin begins a new run that was prepared.
+func (t *trainer) begin() error {
+	if err := t.vacant(); err != nil { // another process may have been faster
 		return err
 	}
 	if err := removeRun(t.o.Dir); err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(t.o.Dir, configFile), &t.cfg); err != nil {
-		return err
+	err := writeJSON(filepath.Join(t.o.Dir, configFile), &t.cfg)
+	if err == nil {
+		t.metrics, err = openMetrics(filepath.Join(t.o.Dir, metricsName), 0)
 	}
-	t.metrics, err = openMetrics(filepath.Join(t.o.Dir, metricsName), 0)
 	return err
 }
 
@@ -266,13 +287,14 @@ func (t *trainer) resume() error {
 		return err
 	}
 	defer f.Close()
-	if !sameConfig(saved, &run) {
-		return &CorruptError{filepath.Join(t.o.Dir, configFile), errors.New("it does not agree with the settings in " + filepath.Base(path))}
+	if !sameConfig(saved, &run) { // of a process that was here since LoadConfig
+		return differs(t.o.Dir)
 	}
 	t.pos = *pos
-	if pos.Done {
-		_, err := load(path, st, nil, true)
-		return err
+	if pos.Best != nil {
+		if err := verifyBest(t.o.Dir, &run); err != nil {
+			return err
+		}
 	}
 	if err := t.openData(); err != nil {
 		return err
@@ -289,6 +311,7 @@ func (t *trainer) close() {
 	t.closeStage()
 	if t.metrics != nil {
 		t.metrics.close()
+		t.metrics = nil
 	}
 }
 
@@ -299,7 +322,7 @@ func (t *trainer) save(session nn.Session) error {
 	}
 	t.pos.MetricsLines = t.metrics.lines
 	c := checkpoint{config: &t.cfg, position: &t.pos, session: session}
-	if t.neglection != nil && t.pos.Stage < 3 {
+	if t.neglection != nil {
 		var err error
 		if c.neglection, err = t.neglection.MarshalBinary(); err != nil {
 			return err
@@ -344,38 +367,40 @@ func (silent) Progress(*Progress)               {}
 func (silent) Validated(*Progress, *Validation) {}
 func (silent) Message(string)                   {}
 
-// loadState takes up the position of an opened checkpoint.
+// loadState takes up the position of an opened checkpoint. A finished run gets
+// no network, but every byte of the checkpoint is checked.
 func (t *trainer) loadState(path string, st *safetensors.File) error {
+	var counts []int64
+	if t.pos.Stage == 3 && t.cfg.Subclass {
+		_, counts = t.positives()
+		if err := t.readPartition(); err != nil {
+			return err
+		}
+	}
 	var err error
+	var session nn.Session
 	switch {
+	case t.pos.Done:
 	case t.pos.Stage == 2:
 		err = t.openStageOne()
-	case t.pos.Stage == 3 && t.cfg.Subclass:
-		if t.cfg.pairing() {
-			t.positives()
-		}
-		if err = t.readPartition(); err == nil {
-			err = t.openStage()
-		}
 	default:
 		err = t.openStage()
 	}
 	if err != nil {
 		return err
 	}
-	state, err := load(path, st, t.run.session, false)
-	if err != nil || t.pos.Stage == 3 {
+	if t.run != nil {
+		session = t.run.session
+	}
+	state, err := load(path, st, session, false)
+	if err != nil {
 		return err
 	}
-	if t.neglection, err = subclass.ReadNeglection(state, t.cfg.Classes); err != nil {
-		return &CorruptError{path, err}
+	// Earlier versions kept no neglection in stage 3.
+	if t.cfg.Subclass && (t.pos.Stage < 3 || state != nil) {
+		if t.neglection, err = subclass.ReadNeglection(state, t.cfg.Classes); err != nil {
+			return &CorruptError{path, err}
+		}
 	}
-	return nil
-}
-
-// sameConfig says whether two configurations are the same in JSON.
-func sameConfig(a, b *Config) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
+	return t.restoreSides(counts)
 }

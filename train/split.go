@@ -42,7 +42,6 @@ func (t *trainer) splitStage(ctx context.Context) error {
 	}
 	t.closeStage()
 	t.pos = position{Stage: 3, Neglected: t.pos.Neglected, SubclassToClass: classList(t.partition.Map()), MetricsLines: t.pos.MetricsLines}
-	t.neglection = nil
 	if err := t.openStage(); err != nil {
 		return err
 	}
