@@ -15,6 +15,10 @@ type op struct {
 	bind  func(b *binder) func()
 	flops func(rows int) float64 // nil: bound by memory
 	bytes func(rows int) float64 // least traffic
+
+	// update makes an op that updates w with the gradient that this op computes,
+	// without storing it; nil if it cannot be.
+	update func(w *nn.Value) op
 }
 
 // lowering turns a program's nodes into ops.
@@ -133,26 +137,36 @@ func isResult(p *nn.Program, o nn.CompileOptions, v *nn.Value) bool {
 }
 
 // updates inserts each parameter's update after the last op that reads the
-// parameter or its gradient.
+// parameter or its gradient. An op that can update itself what it computes the
+// gradient of moves there.
 func (l *lowering) updates() {
 	type at struct {
 		after int
 		op    op
 	}
 	var list []at
+	moved := map[int]bool{}
 	for i, w := range l.p.Model.Graph.Params() {
 		g := l.p.Grads[i]
 		if g == nil {
 			continue
 		}
 		g = l.rootOf(g)
-		last := 0
+		last, maker := 0, -1
 		for j := range l.ops {
 			for _, v := range append(append([]*nn.Value(nil), l.ops[j].plan.Reads...), l.ops[j].plan.Writes...) {
 				if v == w || v == g {
 					last = j
 				}
+				if v == g && l.ops[j].update != nil {
+					maker = j
+				}
 			}
+		}
+		if maker >= 0 {
+			moved[maker] = true
+			list = append(list, at{last, l.ops[maker].update(w)})
+			continue
 		}
 		n := float64(w.Shape.Size() * 4 * (3 + 2*len(l.o.Optimizer.StateNames())))
 		list = append(list, at{last, op{kind: string(l.o.Optimizer.Kind), name: w.Name, plan: nn.PlanStep{Reads: []*nn.Value{w, g}},
@@ -161,7 +175,9 @@ func (l *lowering) updates() {
 	sort.SliceStable(list, func(i, j int) bool { return list[i].after < list[j].after })
 	var ops []op
 	for j, o := range l.ops {
-		ops = append(ops, o)
+		if !moved[j] {
+			ops = append(ops, o)
+		}
 		for len(list) > 0 && list[0].after == j {
 			ops = append(ops, list[0].op)
 			list = list[1:]

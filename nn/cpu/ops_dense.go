@@ -66,20 +66,69 @@ func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, we
 		}
 	})
 	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
+	if weights && len(l.readers[out]) == 0 && !l.isResult(out) {
+		o.update = func(w *nn.Value) op { return l.productUpdate(*o, w, dy, other) }
+	}
+}
+
+// productUpdate makes the op that computes the gradient dW = dyᵀ x of the
+// weights w and updates them part by part: the gradient never reaches memory.
+// product is the op that would store it.
+func (l *lowering) productUpdate(product op, w, dy, x *nn.Value) op {
+	s, f := dy.Width(), x.Shape[1]
+	gemm := l.gemm(s, f)
+	product.kind += "+" + string(l.o.Optimizer.Kind)
+	product.name = w.Name
+	product.plan = nn.PlanStep{Reads: []*nn.Value{l.rootOf(dy), l.rootOf(x), w}}
+	operands, state := float64(4*(s+f)), float64(4*s*f*(2+2*len(l.o.Optimizer.StateNames())))
+	product.bytes = func(rows int) float64 { return operands*float64(rows) + state }
+	product.bind = func(b *binder) func() {
+		ds, xs, u := b.ref(dy), b.ref(x), newUpdater(b.s, w)
+		e := &kernel.Epilogue{Tile: func(row, rows, col, cols int, c []float32, ldc, _ int) {
+			for r := range rows {
+				u.apply((row+r)*f+col, c[r*ldc:r*ldc+cols])
+			}
+		}}
+		for _, t := range append([][]float32{u.w}, u.state...) {
+			e.Beside = append(e.Beside, kernel.Matrix{Data: t, Stride: f})
+		}
+		return func() {
+			gemm(b.s.pool, s, f, b.s.rows, kernel.Matrix{Data: ds.get(), Stride: s, Trans: true},
+				kernel.Matrix{Data: xs.get(), Stride: f}, nil, 0, false, e)
+		}
+	}
+	return product
+}
+
+// updater applies the optimiser's rule to a parameter.
+type updater struct {
+	s     *session
+	w     []float32
+	state [][]float32 // in the order of Optimizer.StateNames
+}
+
+func newUpdater(s *session, w *nn.Value) *updater {
+	u := &updater{s: s, w: s.tensors[w.Name]}
+	for _, name := range s.options.Optimizer.StateNames() {
+		u.state = append(u.state, s.tensors[name+"/"+w.Name])
+	}
+	return u
+}
+
+// apply updates the elements from lo on, of which g is the gradient.
+func (u *updater) apply(lo int, g []float32) {
+	hi := lo + len(g)
+	if u.s.options.Optimizer.Kind == nn.SGD {
+		u.s.sgd.Apply(u.w[lo:hi], u.state[0][lo:hi], g)
+		return
+	}
+	u.s.adam.Apply(u.w[lo:hi], u.state[0][lo:hi], u.state[1][lo:hi], g)
 }
 
 // bindUpdate makes the optimiser's pass over one parameter.
 func bindUpdate(w, g *nn.Value) func(b *binder) func() {
 	return func(b *binder) func() {
-		s := b.s
-		ws, gs := s.tensors[w.Name], b.ref(g)
-		var state [][]float32
-		for _, name := range s.options.Optimizer.StateNames() {
-			state = append(state, s.tensors[name+"/"+w.Name])
-		}
-		if s.options.Optimizer.Kind == nn.SGD {
-			return b.overFlat(len(ws), func(lo, hi int) { s.sgd.Apply(ws[lo:hi], state[0][lo:hi], gs.data[lo:hi]) })
-		}
-		return b.overFlat(len(ws), func(lo, hi int) { s.adam.Apply(ws[lo:hi], state[0][lo:hi], state[1][lo:hi], gs.data[lo:hi]) })
+		u, gs := newUpdater(b.s, w), b.ref(g)
+		return b.overFlat(len(u.w), func(lo, hi int) { u.apply(lo, gs.data[lo:hi]) })
 	}
 }

@@ -186,7 +186,7 @@ func TestGemmBF16AllocatesNothing(t *testing.T) {
 	defer threads.Close()
 	p := randomProduct(rand.New(rand.NewPCG(27, 28)), 100, 300, 500)
 	for w := range 2 { // which worker packs is chance: give all their memory
-		packBuffers(threads, w, bf16Path)
+		workBuffers(threads, w, bf16Path, 0)
 	}
 	f := func() { GemmBF16(threads, p.m, p.n, p.k, p.a, p.b, p.c, p.ldc, false, nil) }
 	if a := testing.AllocsPerRun(20, f); a != 0 {

@@ -30,7 +30,14 @@ type Epilogue struct {
 	// nor depend on how the result is cut, which follows sizes, code path and
 	// number of threads.
 	Tile func(row, rows, col, cols int, c []float32, ldc, worker int)
+
+	// Beside lists matrices of C's shape, three at most, of which Tile reads the
+	// part that it is called for: they are fetched from memory beforehand.
+	Beside []Matrix
 }
+
+// maxBeside is the number of matrices beside C at most.
+const maxBeside = 3
 
 // Gemm computes C = op(A) op(B), or C += op(A) op(B) when accumulate is set,
 // and applies the epilogue. op(A) is m x k, op(B) k x n, C m x n, row-major in
@@ -50,7 +57,7 @@ func Gemm(p *pool.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, accumula
 // multiply is Gemm with the inner loops of isa and blocks of the given number
 // of products.
 func multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
-	checkGemm(m, n, k, a, b, c, ldc, e)
+	checkGemm(m, n, k, a, b, c, ldc, accumulate, e)
 	if m == 0 || n == 0 {
 		return
 	}
@@ -66,15 +73,28 @@ func multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []f
 }
 
 // checkGemm panics on operands that do not fit the sizes.
-func checkGemm(m, n, k int, a, b Matrix, c []float32, ldc int, e *Epilogue) {
+func checkGemm(m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
 	if m < 0 || n < 0 || k < 0 {
 		panic(fmt.Sprintf("kernel: Gemm of sizes m=%d n=%d k=%d", m, n, k))
 	}
 	checkOperand("A", a, m, k)
 	checkOperand("B", b, k, n)
-	checkOperand("C", Matrix{Data: c, Stride: ldc}, m, n)
-	if e != nil && e.Bias != nil && len(e.Bias) < n {
+	if c != nil || e == nil || e.Tile == nil {
+		checkOperand("C", Matrix{Data: c, Stride: ldc}, m, n)
+	} else if accumulate {
+		panic("kernel: Gemm accumulates to a C that is not stored")
+	}
+	if e == nil {
+		return
+	}
+	if e.Bias != nil && len(e.Bias) < n {
 		panic(fmt.Sprintf("kernel: Gemm of %d columns with %d bias values", n, len(e.Bias)))
+	}
+	if len(e.Beside) > maxBeside {
+		panic(fmt.Sprintf("kernel: Gemm with %d matrices beside C", len(e.Beside)))
+	}
+	for _, x := range e.Beside {
+		checkOperand("beside C", x, m, n)
 	}
 }
 

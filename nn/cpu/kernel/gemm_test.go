@@ -246,7 +246,7 @@ func TestGemmAllocatesNothing(t *testing.T) {
 			e := &Epilogue{ReLU: true}
 			f := func() { Gemm(threads, p.m, p.n, p.k, p.a, p.b, p.c, p.ldc, false, e) }
 			for w := range n { // which worker packs is chance: give all their memory
-				packBuffers(threads, w, gemmPaths[Path()])
+				workBuffers(threads, w, gemmPaths[Path()], 0)
 			}
 			if a := testing.AllocsPerRun(20, f); a != 0 {
 				t.Errorf("%d threads: %v allocations a call", n, a)

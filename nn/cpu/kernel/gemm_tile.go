@@ -63,110 +63,105 @@ type microCall struct {
 	aheadJump  int
 }
 
+// block is a block of products of a tile: rows [i0, i1) and columns [j0, j1) of
+// C, products [k0, k0+depth).
+type block struct {
+	task, worker   int
+	i0, i1, j0, j1 int
+	k0, depth      int
+	final          bool // the last block: the values are ready after it
+
+	// Row i of the tile is at c[(i-i0)*step], ldc values from the next.
+	c         []float32
+	ldc, step int
+}
+
 // tile computes one tile of C: for each block of products it packs the columns
 // of B, then takes the panels of A one by one.
 func (j *gemmJob) tile(task, worker int) {
-	i0, i1, j0, j1 := j.grid.tile(task)
 	isa := j.isa
-	aBuf, bBuf := packBuffers(j.pool, worker, isa)
+	t := block{task: task, worker: worker}
+	t.i0, t.i1, t.j0, t.j1 = j.grid.tile(task)
+	aBuf, bBuf := j.place(&t)
 	call := &j.calls[worker].microCall
-	call.ldc = j.ldc * 4
+	call.ldc = t.ldc * 4
 	call.bPanel = isa.kc * isa.nr * 4
-	call.panels = ceilDiv(j1-j0, isa.nr)
-	call.last = j1 - j0 - (call.panels-1)*isa.nr
-	for k0 := 0; k0 == 0 || k0 < j.k; k0 += j.block { // once when k is 0
-		depth := min(j.block, j.k-k0)
-		call.k = ceilDiv(depth, isa.per)
+	call.panels = ceilDiv(t.j1-t.j0, isa.nr)
+	call.last = t.j1 - t.j0 - (call.panels-1)*isa.nr
+	for t.k0 = 0; t.k0 == 0 || t.k0 < j.k; t.k0 += j.block { // once when k is 0
+		t.depth = min(j.block, j.k-t.k0)
+		call.k = ceilDiv(t.depth, isa.per)
 		call.b = &bBuf[0]
 		call.accumulate = 0
-		if j.accumulate || k0 > 0 {
+		if j.accumulate || t.k0 > 0 {
 			call.accumulate = 1
 		}
-		final := k0+j.block >= j.k
-		if depth > 0 {
-			j.packB(bBuf, aBuf, k0, depth, j0, j1)
+		t.final = t.k0+j.block >= j.k
+		if t.depth > 0 {
+			j.packB(bBuf, aBuf, t.k0, t.depth, t.j0, t.j1)
 		}
 		call.bias, call.relu = nil, 0
-		if final && j.epilogue.Bias != nil {
-			call.bias = &j.epilogue.Bias[j0]
+		if t.final && j.epilogue.Bias != nil {
+			call.bias = &j.epilogue.Bias[t.j0]
 		}
-		if final && j.epilogue.ReLU {
+		if t.final && j.epilogue.ReLU {
 			call.relu = 1
 		}
-		j.blockRows(call, aBuf, k0, depth, i0, i1, j0, j1, final, worker)
+		j.blockRows(call, aBuf, &t)
 	}
 }
 
-// blockRows multiplies the rows [i0, i1) of A, in panels of nearly equal
-// height, by the packed block of B.
-func (j *gemmJob) blockRows(call *microCall, aBuf []float32, k0, depth, i0, i1, j0, j1 int, final bool, worker int) {
+// place says where the values of a tile go and returns the worker's memory for
+// panels of A and B. A result that is not stored has room for the tile, or for
+// a row of micro-tiles when one block finishes them.
+func (j *gemmJob) place(t *block) (aBuf, bBuf []float32) {
+	if j.c != nil {
+		aBuf, bBuf, _ = workBuffers(j.pool, t.worker, j.isa, 0)
+		t.c, t.ldc, t.step = j.c[t.i0*j.ldc+t.j0:], j.ldc, j.ldc
+		return aBuf, bBuf
+	}
+	rows := j.isa.mr
+	t.ldc = roundUp(t.j1-t.j0, j.isa.nr)
+	if j.block < j.k {
+		rows, t.step = t.i1-t.i0, t.ldc
+	}
+	aBuf, bBuf, t.c = workBuffers(j.pool, t.worker, j.isa, rows*t.ldc)
+	return aBuf, bBuf
+}
+
+// blockRows multiplies the rows of a block, in panels of nearly equal height,
+// by the packed columns of B.
+func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 	isa := j.isa
-	panels := ceilDiv(i1-i0, isa.mr)
-	low := (i1 - i0) / panels
-	high := i1 - i0 - low*panels // so many panels have low+1 rows and come first
+	panels := ceilDiv(t.i1-t.i0, isa.mr)
+	low := (t.i1 - t.i0) / panels
+	high := t.i1 - t.i0 - low*panels // so many panels have low+1 rows and come first
 	group := 1
 	if j.a.Trans {
 		group = isa.group
 	}
-	for i, p := i0, 0; p < panels; {
+	var streams [maxStreams]stream
+	for i, p := t.i0, 0; p < panels; {
 		rows, equal := low, panels-p
 		if p < high {
 			rows, equal = low+1, high-p
 		}
 		count := min(group, equal)
-		if depth > 0 {
-			j.packA(aBuf, i, rows, count, k0, depth)
+		if t.depth > 0 {
+			j.packA(aBuf, i, rows, count, t.k0, t.depth)
 		}
 		for g := range count {
-			if i1-i0 <= fewRows {
-				j.lookAheadB(call, k0+j.block, j0, j1, p+g, panels)
-			} else {
-				j.lookAheadA(call, i, rows, count-g, g*depth/count, k0, depth)
-			}
 			call.a = &aBuf[g*isa.aStep*isa.kc]
-			call.c = &j.c[i*j.ldc+j0]
-			isa.micro(rows, j.a.Trans, call)
-			if final && j.epilogue.Tile != nil {
-				j.epilogue.Tile(i, rows, j0, j1-j0, j.c[i*j.ldc+j0:], j.ldc, worker)
+			c := t.c[(i-t.i0)*t.step:]
+			call.c = &c[0]
+			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g, panels))
+			if t.final && j.epilogue.Tile != nil {
+				j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, t.ldc, t.worker)
 			}
 			i += rows
 		}
 		p += count
 	}
-}
-
-// lookAheadA tells the micro-kernel to fetch the memory of the panels of A after
-// the next count ones, from product k on. An address past A's end does no harm.
-func (j *gemmJob) lookAheadA(call *microCall, i, rows, count, k, k0, depth int) {
-	if j.a.Trans {
-		call.fetch(j.a, (k0+k)*j.a.Stride+i+rows*count, rows*j.isa.group)
-		return
-	}
-	call.fetch(j.a, (i+rows*count)*j.a.Stride+k0, depth)
-}
-
-// lookAheadB tells the micro-kernel to fetch the block of B from product k0 on:
-// the part that falls to panel p of the given number of panels of A.
-func (j *gemmJob) lookAheadB(call *microCall, k0, j0, j1, p, panels int) {
-	depth := min(j.block, j.k-k0)
-	switch {
-	case depth <= 0: // no next block: one line again and again
-		call.fetch(Matrix{Data: j.b.Data, Stride: 0}, 0, 1)
-	case j.b.Trans:
-		call.fetch(j.b, (j0+(j1-j0)*p/panels)*j.b.Stride+k0, depth)
-	default:
-		call.fetch(j.b, (k0+depth*p/panels)*j.b.Stride+j0, j1-j0)
-	}
-}
-
-// fetch makes the micro-kernel walk over rows of x in memory, of width values,
-// from index start on.
-func (call *microCall) fetch(x Matrix, start, width int) {
-	const line = 64
-	address := uintptr(unsafe.Pointer(unsafe.SliceData(x.Data))) + uintptr(4*start)
-	call.ahead = address &^ (line - 1)
-	call.aheadLines = ceilDiv(int(address%line)+4*width, line)
-	call.aheadJump = 4*x.Stride - call.aheadLines*line
 }
 
 // packA packs count panels of A, each of the given rows, the first at row i,
@@ -207,11 +202,13 @@ func (j *gemmJob) packB(dst, temp []float32, k0, depth, j0, j1 int) {
 	j.isa.packTransposed(dst, temp, ld, depth)
 }
 
-// packBuffers returns worker's memory for packed panels of A and of B.
-func packBuffers(p *pool.Pool, worker int, isa *gemmISA) (a, b []float32) {
+// workBuffers returns worker's memory for packed panels of A and of B, and room
+// for extra values of C.
+func workBuffers(p *pool.Pool, worker int, isa *gemmISA, extra int) (a, b, c []float32) {
 	sizeA := max(isa.group*isa.aStep, isa.nr*isa.per) * isa.kc // nr rows for packB's temp
 	sizeB := roundUp(isa.maxCols, isa.nr) * isa.kc
-	raw := p.Scratch(worker, 4*(sizeA+sizeB))
-	all := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), sizeA+sizeB)
-	return all[:sizeA:sizeA], all[sizeA:]
+	size := sizeA + sizeB + extra
+	raw := p.Scratch(worker, 4*size)
+	all := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), size)
+	return all[:sizeA:sizeA], all[sizeA : sizeA+sizeB : sizeA+sizeB], all[sizeA+sizeB:]
 }

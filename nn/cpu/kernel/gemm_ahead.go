@@ -1,0 +1,107 @@
+package kernel
+
+import "unsafe"
+
+// stream is memory that will be read soon: rows of width values of x, the
+// first at index start. The micro-kernel asks for it while it computes.
+type stream struct {
+	x                  Matrix
+	start, width, rows int
+}
+
+// maxStreams is the number of streams at most: the operands and Epilogue.Beside.
+const maxStreams = 2 + maxBeside
+
+const cacheLine = 64
+
+// lines estimates the cache lines of a stream.
+func (s *stream) lines() int { return s.rows * (4*s.width/cacheLine + 1) }
+
+// ahead appends to list what is read after panel p of the given number of
+// panels of A, whose first row is i: it is panel g of count that were packed together.
+func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p, panels int) []stream {
+	if t.i1-t.i0 > fewRows {
+		list = append(list, j.aheadA(t, i, rows, g, count))
+	}
+	list = append(list, j.aheadB(t, p, panels))
+	if t.final {
+		for _, x := range j.epilogue.Beside {
+			list = append(list, stream{x: x, start: i*x.Stride + t.j0, width: t.j1 - t.j0, rows: rows})
+		}
+	}
+	return list
+}
+
+// aheadA is the part of the panels of A after those packed together that falls
+// to panel g of them. An address past A's end does no harm.
+func (j *gemmJob) aheadA(t *block, i, rows, g, count int) stream {
+	next := i + rows*(count-g)
+	if j.a.Trans {
+		k := t.depth * g / count
+		return stream{x: j.a, start: (t.k0+k)*j.a.Stride + next, width: rows * j.isa.group, rows: ceilDiv(t.depth, count)}
+	}
+	return stream{x: j.a, start: next*j.a.Stride + t.k0, width: t.depth, rows: rows}
+}
+
+// aheadB is the part of the next block of B that falls to panel p of the given
+// number of panels of A. After a tile's last block it is the first of the tile
+// that the worker is likely to come to next.
+func (j *gemmJob) aheadB(t *block, p, panels int) stream {
+	k0, j0, j1 := t.k0+j.block, t.j0, t.j1
+	if t.final {
+		next := t.task + j.pool.Threads()
+		if k0 = 0; next >= j.grid.tasks() {
+			next = t.task // in cache
+		}
+		_, _, j0, j1 = j.grid.tile(next)
+	}
+	depth := min(j.block, j.k-k0)
+	at, end, width := depth*p/panels, depth*(p+1)/panels, j1-j0
+	if j.b.Trans {
+		at, end, width = (j1-j0)*p/panels, (j1-j0)*(p+1)/panels, depth
+		return stream{x: j.b, start: (j0+at)*j.b.Stride + k0, width: width, rows: end - at}
+	}
+	return stream{x: j.b, start: (k0+at)*j.b.Stride + j0, width: width, rows: end - at}
+}
+
+// micro multiplies a panel of A by the panels of B. Each stream is fetched
+// during a part of them in proportion to its length.
+func (j *gemmJob) micro(call *microCall, rows int, streams []stream) {
+	total := 0
+	for i := range streams {
+		total += streams[i].lines()
+	}
+	panels, last, b, c, bias := call.panels, call.last, call.b, call.c, call.bias
+	done, seen := 0, 0
+	for i := range streams {
+		seen += streams[i].lines()
+		end := panels
+		if i < len(streams)-1 {
+			end = (panels*seen + total/2) / max(total, 1)
+		}
+		if end <= done {
+			continue
+		}
+		call.b = (*float32)(unsafe.Add(unsafe.Pointer(b), done*call.bPanel))
+		call.c = after(c, done*j.isa.nr)
+		if bias != nil {
+			call.bias = after(bias, done*j.isa.nr)
+		}
+		call.panels, call.last = end-done, j.isa.nr
+		if end == panels {
+			call.last = last
+		}
+		call.fetch(&streams[i])
+		j.isa.micro(rows, j.a.Trans, call)
+		done = end
+	}
+	call.panels, call.last, call.b, call.c, call.bias = panels, last, b, c, bias
+}
+
+// fetch makes the micro-kernel walk over s.
+func (call *microCall) fetch(s *stream) {
+	address := uintptr(unsafe.Pointer(unsafe.SliceData(s.x.Data))) + uintptr(4*s.start)
+	call.ahead = address &^ (cacheLine - 1)
+	call.aheadLines = max(1, ceilDiv(int(address%cacheLine)+4*s.width, cacheLine))
+	call.aheadJump = 4*s.x.Stride - call.aheadLines*cacheLine
+}
