@@ -3,6 +3,7 @@ package features
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrBadData marks every error that says that the data in a store is damaged or of another version: errors.Is(err, ErrBadData).
@@ -93,7 +94,7 @@ type SplitError struct {
 }
 
 func (e *SplitError) Error() string {
-	return fmt.Sprintf("%s: no split %q; the store has %q", e.Dir, e.Split, e.Have)
+	return fmt.Sprintf("%s: no split %q; the store has %s", e.Dir, e.Split, strings.Join(e.Have, ", "))
 }
 
 // ChangedError says that a writer replaced parts of the store while it was being opened.
@@ -103,13 +104,19 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%s: the store was rewritten while it was being opened; run the command again", e.Dir)
 }
 
-// MissingError says that a folder is no store.
+// errNotFolder is the cause of a MissingError where a file is.
+var errNotFolder = errors.New("not a folder")
+
+// MissingError says that a path is no store.
 type MissingError struct {
 	Dir string
 	Err error
 }
 
 func (e *MissingError) Error() string {
+	if errors.Is(e.Err, errNotFolder) {
+		return fmt.Sprintf("%s: no store here: it is a file, and a store is a folder; name the folder that sdnn ingest wrote", e.Dir)
+	}
 	return fmt.Sprintf("%s: no store here: manifest.json: %v; write one with sdnn ingest", e.Dir, e.Err)
 }
 
