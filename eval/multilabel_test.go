@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -48,6 +49,16 @@ func naiveAP(entries []naiveEntry, positives int) float64 {
 	return sum / float64(positives)
 }
 
+// byScore returns the classes by falling score, ties by class.
+func byScore(row []float32) []int {
+	order := make([]int, len(row))
+	for c := range order {
+		order[c] = c
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(row[b], row[a]) })
+	return order
+}
+
 func naiveMetrics(pred [][]float32, labels [][]int32, classes, topK int) naive {
 	res := naive{aps: map[int]float64{}}
 	var pool []naiveEntry
@@ -63,18 +74,7 @@ func naiveMetrics(pred [][]float32, labels [][]int32, classes, topK int) naive {
 			positives[l]++
 			total++
 		}
-		order := make([]int, classes)
-		for c := range order {
-			order[c] = c
-		}
-		slices.SortStableFunc(order, func(a, b int) int {
-			if row[a] > row[b] {
-				return -1
-			} else if row[a] < row[b] {
-				return 1
-			}
-			return 0
-		})
+		order := byScore(row)
 		if set[order[0]] {
 			res.hit++
 		}

@@ -118,17 +118,7 @@ func (v isa) micro(rows int, columns bool) {
 	Label("panel")
 	a, b, k := load(callA), GP64(), load(callK)
 	MOVQ(bPanel, b)
-	row := GP64()
-	MOVQ(c, row)
-	for r := range rows {
-		PREFETCHT0(Mem{Base: row})
-		if v.lanes == 16 {
-			PREFETCHT0(Mem{Base: row, Disp: v.bytes()})
-		}
-		if r < rows-1 {
-			ADDQ(ldc, row)
-		}
-	}
+	row := v.fetchResult(rows, c, ldc)
 	for r := range rows {
 		v.zero(v.acc(r, 0))
 		v.zero(v.acc(r, 1))
@@ -152,15 +142,7 @@ func (v isa) micro(rows int, columns bool) {
 	JLE(LabelRef("product"))
 	MOVQ(U32(uint32(v.chunk)), left)
 	Label("product")
-	VMOVUPS(Mem{Base: b}, v.b(0))
-	VMOVUPS(Mem{Base: b, Disp: v.bytes()}, v.b(1))
-	for r := range rows {
-		VBROADCASTSS(Mem{Base: a, Disp: r * rowBytes}, v.a(r))
-		v.multiply(v.b(0), v.a(r), v.acc(r, 0))
-		v.multiply(v.b(1), v.a(r), v.acc(r, 1))
-	}
-	ADDQ(Imm(uint64(kBytes)), a)
-	ADDQ(Imm(uint64(2*v.bytes())), b)
+	v.products(rows, a, b, rowBytes, kBytes)
 	DECQ(left)
 	JNZ(LabelRef("product"))
 	SUBQ(Imm(uint64(v.chunk)), k)
@@ -174,6 +156,35 @@ func (v isa) micro(rows int, columns bool) {
 	JNZ(LabelRef("panel"))
 	VZEROUPPER()
 	RET()
+}
+
+// fetchResult prefetches what the rows of C from c hold, and returns a register that may be used again.
+func (v isa) fetchResult(rows int, c, ldc Register) GPVirtual {
+	row := GP64()
+	MOVQ(c, row)
+	for r := range rows {
+		PREFETCHT0(Mem{Base: row})
+		if v.lanes == 16 {
+			PREFETCHT0(Mem{Base: row, Disp: v.bytes()})
+		}
+		if r < rows-1 {
+			ADDQ(ldc, row)
+		}
+	}
+	return row
+}
+
+// products adds to the sums one element of every row of A times one row of the panel of B, and moves a and b on.
+func (v isa) products(rows int, a, b Register, rowBytes, kBytes int) {
+	VMOVUPS(Mem{Base: b}, v.b(0))
+	VMOVUPS(Mem{Base: b, Disp: v.bytes()}, v.b(1))
+	for r := range rows {
+		VBROADCASTSS(Mem{Base: a, Disp: r * rowBytes}, v.a(r))
+		v.multiply(v.b(0), v.a(r), v.acc(r, 0))
+		v.multiply(v.b(1), v.a(r), v.acc(r, 1))
+	}
+	ADDQ(Imm(uint64(kBytes)), a)
+	ADDQ(Imm(uint64(2*v.bytes())), b)
 }
 
 // finish adds C and the bias to the accumulators, applies ReLU and stores
