@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sdnn/ingest"
 )
@@ -18,6 +19,7 @@ var datasets = append([]string{"yt8m"}, ingest.ImageDatasets()...)
 
 func newIngest(a *app) *cobra.Command {
 	o := &ingest.Options{}
+	var flags *pflag.FlagSet // of the verb, for what was given and not only its value
 	cmd := newVerb(a, "ingest DATASET --out STORE PATH...", "Turn raw files into a store",
 		`Turn raw files into splits of a store, which training and evaluation map into memory. A PATH is a file, a folder (its files
 of the dataset's kind) or a quoted glob pattern. DATASET is one of
@@ -39,11 +41,15 @@ store as it was.`,
 			if err := known("dataset", args[0], datasets); err != nil {
 				return err
 			}
+			if flags.Changed("classes") && o.Classes < 1 {
+				return usagef("--classes %d: it must be at least 1; leave it out for the default", o.Classes)
+			}
 			o.Paths = args[1:]
 			return runIngest(ctx, a, args[0], o)
 		})
 	cmd.Args = takesArgs(2, -1, "DATASET or PATH")
 	f := cmd.Flags()
+	flags = f
 	f.StringVar(&o.Out, "out", "", "the `store`; made if need be")
 	f.StringVar(&o.Split, "split", "", "train, validate or test (default for images: by the names of the files)")
 	f.StringVar(&o.Vocabulary, "vocabulary", "", "CSV `file` with the names of the classes (YouTube-8M's vocabulary.csv)")
