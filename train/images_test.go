@@ -250,8 +250,15 @@ func TestInputs(t *testing.T) {
 	if got := in.labels(92); !reflect.DeepEqual(got, p.Labels(89)) {
 		t.Errorf("labels %v of a pair, want %v", got, p.Labels(89))
 	}
-	// With variations, a row's bits depend on its key and not on its neighbours.
-	in, err = newInputs(&cfg, p, features.Augment{Pad: 2, Flip: true, Cutout: 4}, added)
+	checkAlone(t, &cfg, p, added, rows)
+}
+
+// checkAlone: with variations, a row's bits depend on its key and not on its neighbours.
+func checkAlone(t *testing.T, cfg *Config, p *features.Split, added *pairs, rows []int) {
+	t.Helper()
+	const plane = imageSide * imageSide
+	dst := make([]float32, len(rows)*3*plane)
+	in, err := newInputs(cfg, p, features.Augment{Pad: 2, Flip: true, Cutout: 4}, added)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,8 +133,8 @@ func near(t *testing.T, what string, got []float32, want []float64) {
 }
 
 // checkImageGolden runs evaluation, two training steps and evaluation.
-func checkImageGolden(t *testing.T, file string, m *nn.Model) {
-	var g imageGolden
+func readImageGolden(t *testing.T, file string) (g imageGolden) {
+	t.Helper()
 	data, err := os.ReadFile("testdata/" + file)
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +142,11 @@ func checkImageGolden(t *testing.T, file string, m *nn.Model) {
 	if err := json.Unmarshal(data, &g); err != nil {
 		t.Fatal(err)
 	}
+	return g
+}
+
+func checkImageGolden(t *testing.T, file string, m *nn.Model) {
+	g := readImageGolden(t, file)
 	var losses []float64
 	o := nn.NewSGD(g.SGD.WeightDecay)
 	o.Momentum = g.SGD.Momentum

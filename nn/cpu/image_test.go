@@ -69,14 +69,19 @@ func normNet(kind string, batch, h, w, c int) *nn.Model {
 	case "norm of the input":
 		y = conv("conv2", relu(norm("bn", x)), c, true)
 	}
-	y = g.Apply("average", nn.GlobalAvgPool{}, y)[0]
+	classify(m, g.Apply("average", nn.GlobalAvgPool{}, y)[0], c)
+	return m
+}
+
+// classify ends m with three classes from the c numbers of y, and their loss.
+func classify(m *nn.Model, y *nn.Value, c int) {
+	g := m.Graph
 	if m.Penultimate == nil {
 		m.Penultimate = y
 	}
 	w2 := g.NewParam("classes.weight", nn.Shape{3, c}, nn.Init{Kind: nn.InitNormal, Arg: 1})
 	m.Output = g.Apply("classes", nn.Dense{}, y, w2, g.NewParam("classes.bias", nn.Shape{3}, nn.Init{}))[0]
 	m.Loss = g.Apply("loss", nn.SubclassCE{}, m.Output)[0]
-	return m
 }
 
 var normNets = []string{"norm", "norm pool", "norm relu", "norm relu pool", "two readers of the norm", "two readers of the relu",
