@@ -413,6 +413,19 @@ func TestImagesWithoutOneLabel(t *testing.T) {
 	}
 }
 
+func TestIsDead(t *testing.T) {
+	for _, c := range []struct {
+		loss float64
+		v    *Validation
+		want bool
+	}{{11.45, nil, true}, {11.5129, &Validation{Loss: 11.5128}, true}, {6, &Validation{Loss: 11.4}, true},
+		{11.5, &Validation{Loss: 3}, false}, {6.9, nil, false}, {69, nil, false}} {
+		if got := isDead(c.loss, c.v); got != c.want {
+			t.Errorf("loss %g, validated %+v: %v", c.loss, c.v, got)
+		}
+	}
+}
+
 // TestImageRecipes: the paper's settings, as section 6 of the method has them.
 func TestImageRecipes(t *testing.T) {
 	for name, want := range map[string]Config{

@@ -244,6 +244,16 @@ func (t *trainer) interrupted() error {
 	return ErrInterrupted
 }
 
+// isDead says whether a network for images gives 0 for every class: with one
+// label each that is a loss of -log(e), from which the gradient, which fades
+// when p << e, does not lead away.
+func isDead(loss float64, v *Validation) bool {
+	if v != nil {
+		loss = v.Loss
+	}
+	return math.Abs(loss/-math.Log(nn.LossEpsilon)-1) < 0.02
+}
+
 // endEpoch validates, writes the epoch's line and checkpoints, and moves the
 // position to the next epoch or stage. Until it has validated, the position
 // stays at the end of the epoch, so that it can be interrupted.
@@ -269,6 +279,10 @@ func (t *trainer) endEpoch(ctx context.Context) error {
 	}
 	if v != nil {
 		t.o.Reporter.Validated(&s.progress, v)
+	}
+	if t.cfg.Images() && isDead(t.pos.LastLoss, v) {
+		t.o.Reporter.Message(fmt.Sprintf("the outputs seem to have fallen to 0, where the loss has hardly a gradient left: "+
+			"the network may learn nothing from here on; begin again with a smaller --lr than %g", t.cfg.LR))
 	}
 	t.pos.EpochLoss, t.pos.LineLoss = lossSum{}, lossSum{}
 	t.pos.Epoch++
