@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sdnn/mlp"
 	"sdnn/nn"
 	"sdnn/subclass"
 )
@@ -218,7 +219,8 @@ func (c *Config) checks() []check {
 		checks = append(checks, c.imageChecks()...)
 	} else {
 		checks = append(checks,
-			check{"augment", c.Augment == "" || c.Augment == "none", "is for images; features know --noise and --dropout"},
+			check{"dropout", c.Dropout == 0 || c.Net == mlp.MLP || c.Net == mlp.Conv1D, "does nothing: " + c.Net + " has no dropout; leave it out, or take --net mlp or conv1d"},
+			check{"augment", c.Augment == "" || c.Augment == "none", "is for images; features know --noise, and mlp and conv1d --dropout"},
 			check{"protocol", c.Protocol == "", "is for images; for features give --neglect-score authors"})
 	}
 	if !c.Subclass {

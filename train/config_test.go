@@ -90,6 +90,16 @@ func TestUsageErrors(t *testing.T) {
 			t.Errorf("--%s %s: error %v, want one that says %q", c.flag, c.value, err, c.want)
 		}
 	}
+	for _, net := range []string{"logistic", "moe", "mlp"} {
+		cfg, err := NewConfig("", net, yt8mManifest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Dropout, cfg.Noise = 0.5, 0.1
+		if err := cfg.Validate(); (err == nil) != (net == "mlp") || err != nil && !strings.Contains(err.Error(), net+" has no dropout") {
+			t.Errorf("dropout of %s: %v", net, err)
+		}
+	}
 	if _, err := NewConfig("imagenet", "", yt8mManifest); err == nil || !strings.Contains(err.Error(), "yt8m-conv1d") {
 		t.Errorf("unknown recipe: %v", err)
 	}

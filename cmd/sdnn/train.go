@@ -37,10 +37,8 @@ RUN gets config.json (every setting), metrics.jsonl, best.safetensors, last.safe
 neglection.json and subclasses.json. Ctrl-C saves and stops; --resume goes on, also after a crash, to the same bits as a
 run that was never interrupted. Results do not depend on --threads.
 
-Settings not given have the recipe's value, or else the net's: of video networks the defaults below, with dropout 0.3 for mlp
-and noise 0.03 for conv1d; of vgg16 and wrn-DEPTH-WIDEN the paper's settings for the dataset: 300 epochs of SGD, batch 128,
-learning rate, schedule, augmentation and dropout, 10 epochs of the first stage, 2 neglected classes or a tenth of them. The
-schedule counts epochs: with fewer --epochs give a --schedule, say --epochs 30 --schedule step:0.2@12,20,26.
+Settings not given have the recipe's value, or else the defaults below; those for images are the paper's for the dataset.
+The schedule of images counts epochs: with fewer --epochs give a --schedule, say --epochs 30 --schedule step:0.2@12,20,26.
 
 Images of neglected classes get, in the last two stages, a copy each that is mixed with another training image (--no-pairing:
 none). Recipes train with subclasses; with --subclass=false they train the baseline.
@@ -65,11 +63,8 @@ the test split, so that the error rate on that split is better than on new image
 
 // addSettingFlags declares the flags of train.Config. Their defaults are only shown: a setting is changed when its flag is given.
 func addSettingFlags(f *pflag.FlagSet) {
-	d, err := train.NewConfig("", "", &features.Manifest{})
-	if err != nil {
-		panic("sdnn: " + err.Error())
-	}
-	f.String("net", d.Net, "`network`: "+strings.Join(train.Nets(), ", "))
+	d := defaultsOf(mlp.Logistic, "")
+	f.String("net", "", "`network`: "+strings.Join(train.Nets(), ", ")+" (default logistic, of images vgg16)")
 	f.String("recipe", "", "the paper's settings for a dataset and net: "+strings.Join(train.Recipes(), ", "))
 	f.String("protocol", "", "images: authors, for --neglect-score authors --pairing-rule wrapped --validate-split test --validate-fraction 0")
 	f.String("engine", d.Engine, strings.Join(engineNames, ", "))
@@ -79,15 +74,15 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.Float64("validate-fraction", d.ValidateFraction, "part of the train split held out to choose the best checkpoint; 0: train on all, best is last")
 	f.String("validate-split", d.ValidateSplit, "choose the best checkpoint on this `split` instead")
 
-	f.Int("epochs", d.Epochs, "epochs of the last stage")
-	f.Int("batch", d.Batch, "examples a step")
-	f.Float64("lr", d.LR, "learning rate")
-	f.String("schedule", d.Schedule, "of the learning rate: constant, exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,...")
-	f.String("optimizer", d.Optimizer, "adam, or sgd with Nesterov momentum")
-	f.Float64("weight-decay", d.WeightDecay, "weight decay")
-	f.String("augment", d.Augment, "images: a `list` of crop (a window of the image with 4 black pixels around), flip, cutout:PIXELS; or none")
-	f.Float64("noise", d.Noise, "conv1d: standard deviation of the noise on features in training")
-	f.Float64("dropout", d.Dropout, "dropout rate of mlp, vgg16 and wrn nets")
+	f.Int("epochs", 0, "epochs of the last stage"+shownDefaults("epochs"))
+	f.Int("batch", 0, "examples a step"+shownDefaults("batch"))
+	f.Float64("lr", 0, "learning rate"+shownDefaults("lr"))
+	f.String("schedule", "", "of the learning rate: constant, exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,..."+shownDefaults("schedule"))
+	f.String("optimizer", "", "adam, or sgd with Nesterov momentum"+shownDefaults("optimizer"))
+	f.Float64("weight-decay", 0, "weight decay"+shownDefaults("weight-decay"))
+	f.String("augment", "", "images: a `list` of crop (a window of the image with 4 black pixels around), flip, cutout:PIXELS; or none"+shownDefaults("augment"))
+	f.Float64("noise", 0, "features of videos: standard deviation of the noise on them in training (default: conv1d 0.03, others none)")
+	f.Float64("dropout", 0, "dropout rate of mlp, conv1d, vgg16 and wrn nets (default: mlp 0.3, conv1d none, vgg16 0.5, wrn 0.3, on svhn 0.4)")
 	f.Int("hidden", d.Hidden, "mlp: hidden units")
 	f.Int("experts", d.Experts, "moe: experts a class")
 	f.Int("filters", d.Filters, "conv1d: filters")
@@ -96,7 +91,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.Int("neglected", 0, "`K`: how many of the most neglected classes are split (default a tenth of the classes, of videos at most 100, of images at least 2)")
 	f.Int("subclasses", d.Subclasses, "subclasses of a neglected class")
 	f.Float64("subclass-weight", d.SubclassWeight, "loss weight of a sibling's output: 1 ignores confusion of siblings, 0 treats them as strangers")
-	f.Int("neglect-epochs", d.NeglectEpochs, "epochs of the first stage, which finds the neglected classes")
+	f.Int("neglect-epochs", 0, "epochs of the first stage, which finds the neglected classes"+shownDefaults("neglect-epochs"))
 	f.String("neglect-score", d.NeglectScore, "mean (over the batches where a class occurs) or authors (as in their code)")
 	f.String("cluster-space", d.ClusterSpace, "where a class is split: input features, or the first network's penultimate ones")
 	f.Bool("no-pairing", d.NoPairing, "images: no paired copies of the images of neglected classes")
@@ -105,6 +100,30 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.Float64("sibling-target", d.SiblingTarget, "extension: target of a sibling's output; 0 is the paper, 1 makes copies of the class")
 	f.Float64("neglected-weight", d.NeglectedWeight, "extension: loss weight of neglected classes; 1 is the paper")
 	f.String("split", d.Split, "kmeans, or random as a control")
+}
+
+// defaultsOf are the settings of a net on a dataset when nothing is given.
+func defaultsOf(net, dataset string) train.Config {
+	c, err := train.NewConfig("", net, &features.Manifest{Dataset: dataset})
+	if err != nil {
+		panic("sdnn: " + err.Error())
+	}
+	return c
+}
+
+// shownDefaults is what --help says of a setting that the kind of data decides.
+func shownDefaults(flag string) string {
+	video, image := defaultsOf(mlp.Logistic, ""), defaultsOf("vgg16", "")
+	text := "images " + image.Get(flag)
+	if v := video.Get(flag); v != "" {
+		text = v + ", " + text
+	}
+	for _, dataset := range []string{"cifar100", "svhn"} {
+		if c := defaultsOf("vgg16", dataset); c.Get(flag) != image.Get(flag) {
+			text += ", " + dataset + " " + c.Get(flag)
+		}
+	}
+	return " (default " + text + ")"
 }
 
 func runTrain(ctx context.Context, a *app, o *trainOptions) error {
@@ -195,7 +214,7 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 }
 
 // netFlags are settings of one network alone.
-var netFlags = map[string]string{"hidden": mlp.MLP, "experts": mlp.MoE, "filters": mlp.Conv1D, "noise": mlp.Conv1D}
+var netFlags = map[string]string{"hidden": mlp.MLP, "experts": mlp.MoE, "filters": mlp.Conv1D}
 
 // knownNet says what is wrong with a value of --net.
 func knownNet(net string) error {
