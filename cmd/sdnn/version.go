@@ -48,8 +48,10 @@ type engineInfo struct {
 }
 
 type cpuInfo struct {
-	Path     string   `json:"path"`     // code path in use
-	Features []string `json:"features"` // that the code paths know of
+	Path     string   `json:"path"`      // code path in use
+	Features []string `json:"features"`  // that the code paths know of
+	BF16     bool     `json:"bf16"`      // --precision bf16 can run
+	BF16Note string   `json:"bf16_note"` // why it cannot
 }
 
 func runVersion(a *app) error {
@@ -62,6 +64,10 @@ func runVersion(a *app) error {
 		CPU:     cpuInfo{Path: kernel.Path().String(), Features: append([]string{}, kernel.Features()...)},
 		GPUs:    []string{}, GPUNote: noGPU,
 	}
+	if err := kernel.BF16Err(); err != nil {
+		r.CPU.BF16Note = err.Error()
+	}
+	r.CPU.BF16 = r.CPU.BF16Note == ""
 	r.Commit, r.Dirty = commit()
 	a.print.result(r)
 	return nil
@@ -103,6 +109,11 @@ func (r versionResult) text(w io.Writer) {
 	fmt.Fprintf(w, "cpu: code path %s", r.CPU.Path)
 	if len(r.CPU.Features) > 0 {
 		fmt.Fprintf(w, " (%s)", strings.Join(r.CPU.Features, " "))
+	}
+	if r.CPU.BF16 {
+		fmt.Fprint(w, ", bf16 available")
+	} else {
+		fmt.Fprintf(w, ", bf16 not available: %s", r.CPU.BF16Note)
 	}
 	fmt.Fprintln(w)
 	if len(r.GPUs) == 0 {
