@@ -103,7 +103,7 @@ func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset,
 	if err != nil {
 		return err
 	}
-	session, err := e.Compile(model, nn.CompileOptions{Purpose: nn.Evaluation, Precision: r.Config.Precision, Seed: r.Config.Seed})
+	session, err := r.compile(e, model)
 	if err != nil {
 		return err
 	}
@@ -121,4 +121,16 @@ func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset,
 	sc := scorer{session: session, probabilities: model.Probabilities, classes: r.classes,
 		feed: feeder{inputs: in, session: session}}
 	return sc.score(ctx, s, batch, each)
+}
+
+// compile opens a session that evaluates in the precision that the run was
+// trained in, or, where the engine lacks it, in f32, that of the weights.
+func (r *TrainedRun) compile(e nn.Engine, model *nn.Model) (nn.Session, error) {
+	o := nn.CompileOptions{Purpose: nn.Evaluation, Precision: r.Config.Precision, Seed: r.Config.Seed}
+	session, err := e.Compile(model, o)
+	if _, refused := errors.AsType[*nn.UnsupportedError](err); refused && o.Precision != nn.F32 {
+		o.Precision = nn.F32
+		return e.Compile(model, o)
+	}
+	return session, err
 }

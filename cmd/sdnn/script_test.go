@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"sdnn/nn/cpu/kernel"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden output in testdata/script")
@@ -66,6 +69,12 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("RAW", raw)
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "bf16" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return kernel.BF16Err() == nil, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": cmdStatus,
