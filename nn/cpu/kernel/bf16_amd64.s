@@ -7696,10 +7696,10 @@ square0:
 	VMOVUPS    Z13, 1664(DX)
 	VMOVUPS    Z14, 1792(DX)
 	VMOVUPS    Z15, 1920(DX)
-	ADDQ       $0x00000080, BX
-	ADDQ       $0x00000080, DI
-	ADDQ       $0x00000080, R8
-	ADDQ       $0x00000080, R9
+	ADDQ       $0x80, BX
+	ADDQ       $0x80, DI
+	ADDQ       $0x80, R8
+	ADDQ       $0x80, R9
 	ADDQ       $0x00000800, DX
 	SUBQ       $0x20, SI
 	JGE        square0
@@ -8114,10 +8114,10 @@ square1:
 	VMOVUPS    Z13, 1664(DX)
 	VMOVUPS    Z14, 1792(DX)
 	VMOVUPS    Z15, 1920(DX)
-	ADDQ       $0x00000080, BX
-	ADDQ       $0x00000080, DI
-	ADDQ       $0x00000080, R8
-	ADDQ       $0x00000080, R9
+	ADDQ       $0x80, BX
+	ADDQ       $0x80, DI
+	ADDQ       $0x80, R8
+	ADDQ       $0x80, R9
 	ADDQ       $0x00000800, DX
 	SUBQ       $0x20, SI
 	JGE        square1
