@@ -4,7 +4,7 @@ package kernel
 
 // bf16Path holds GemmBF16's inner loops.
 var bf16Path = &gemmISA{
-	mr: 14, nr: 32, per: 2, kc: bf16KC, aStep: 16, maxRows: 1024, maxCols: 320, group: 4, fmas: 64,
+	mr: 14, nr: 32, per: 2, kc: bf16KC, aStep: 16, maxRows: 1024, maxCols: 256, group: 4, fmas: 64,
 	micro:          microBF16,
 	packLine:       gemmConvertBF16,
 	packRows:       packRowsBF16,

@@ -28,14 +28,20 @@
 // 16 x 16 or 8 x 8 values are transposed in registers: a panel of A keeps the
 // order of the operand (rows, or columns when stored transposed) and there is
 // a micro-kernel for each. While it computes, the micro-kernel walks over the
-// memory that will be packed next: the next panel of A, or the next block of B
-// when the tile has few rows.
+// memory that will be read next (gemm_ahead.go): the next panel of A, the next
+// block of B, and what Epilogue.Tile reads beside the result.
 //
-// Each tile packs what it needs for itself. With tiles of 1024 x 384 this costs
-// one to three percent, and no thread ever waits for another within a product.
+// Each tile packs its columns of B for itself; so it does its rows of A, unless
+// A is small and many tiles need it, when all of A is packed first
+// (gemm_packed.go). Within a product no thread waits for another but there.
 // Panels of A are as equal in height as can be (128 rows are eight of 13 and
 // two of 12): from 4 rows on (8 accumulators, two units of latency 4) a
 // micro-tile runs at nearly the full speed.
+//
+// GemmBF16 is the same product with a pair of bfloat16 wherever the above has a
+// float32: packing rounds and pairs the operands along k, and VDPBF16PS takes
+// the place of the fused multiply-add (bf16.go). A block has up to 1024
+// products.
 //
 // The order of summation, on which reproducibility rests, is documented at
 // Gemm and proved by gemm_bits_test.go.

@@ -68,6 +68,9 @@ func multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []f
 		j.epilogue = *e
 	}
 	j.grid = planGrid(j.isa, m, n, k, p.Threads())
+	if j.planPacked() {
+		p.Run(j.grid.downs*j.blocks(), j.runPack)
+	}
 	p.Run(j.grid.tasks(), j.run)
 	j.release()
 }
@@ -127,6 +130,12 @@ type gemmJob struct {
 	epilogue   Epilogue
 	calls      []paddedCall // one for each worker
 	run        func(task, worker int)
+
+	// All panels of A, or nil when each tile packs those that it needs. See
+	// gemm_packed.go.
+	packed       []float32
+	packedMemory []float32 // kept for the next call
+	runPack      func(task, worker int)
 }
 
 // paddedCall keeps the argument blocks of two workers out of each other's
@@ -153,7 +162,7 @@ func takeJob(threads int) *gemmJob {
 	freeJobs.Unlock()
 	if j == nil {
 		j = &gemmJob{}
-		j.run = j.tile
+		j.run, j.runPack = j.tile, j.packAll
 	}
 	if len(j.calls) < threads {
 		j.calls = make([]paddedCall, threads)
@@ -164,7 +173,7 @@ func takeJob(threads int) *gemmJob {
 // release gives the job back without its references to the caller's memory.
 func (j *gemmJob) release() {
 	clear(j.calls)
-	*j = gemmJob{calls: j.calls, run: j.run}
+	*j = gemmJob{calls: j.calls, run: j.run, packedMemory: j.packedMemory, runPack: j.runPack}
 	freeJobs.Lock()
 	freeJobs.jobs = append(freeJobs.jobs, j)
 	freeJobs.Unlock()

@@ -20,8 +20,12 @@ func (s *stream) lines() int { return s.rows * (4*s.width/cacheLine + 1) }
 // ahead appends to list what is read after panel p of the given number of
 // panels of A, whose first row is i: it is panel g of count that were packed together.
 func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p, panels int) []stream {
-	if t.i1-t.i0 > fewRows {
-		list = append(list, j.aheadA(t, i, rows, g, count))
+	if t.i1-t.i0 > fewRows || j.packed != nil {
+		if j.packed != nil {
+			list = append(list, j.aheadPacked(t, p+1, rows))
+		} else {
+			list = append(list, j.aheadA(t, i, rows, g, count))
+		}
 	}
 	list = append(list, j.aheadB(t, p, panels))
 	if t.final {

@@ -209,19 +209,28 @@ func TestGemmSpecialValues(t *testing.T) {
 }
 
 // TestGemmTiles: the parts handed to Epilogue.Tile are a partition of C and
-// hold final values.
+// hold final values, whether C is stored or not.
 func TestGemmTiles(t *testing.T) {
 	threads := pool.New(3)
 	defer threads.Close()
 	everyPath(t, func(t *testing.T) {
-		r := rand.New(rand.NewPCG(9, 10))
-		for _, s := range [][3]int{{1, 1, 1}, {130, 600, 1000}, {257, 33, 384}, {5, 900, 0}} {
-			m, n, k := s[0], s[1], s[2]
-			a, b := randomMatrix(r, m, k, true), randomMatrix(r, k, n, false)
-			want, got, seen := make([]float32, m*n), make([]float32, m*n), make([]int32, m*n)
-			Gemm(threads, m, n, k, a, b, want, n, false, nil)
-			c := make([]float32, m*n)
-			Gemm(threads, m, n, k, a, b, c, n, false, &Epilogue{Tile: func(row, rows, col, cols int, c []float32, ldc, worker int) {
+		testTiles(t, Gemm, threads)
+		if Path() == AVX512 && BF16Err() == nil {
+			testTiles(t, GemmBF16, threads)
+		}
+	})
+}
+
+func testTiles(t *testing.T, gemm gemmFunc, threads *pool.Pool) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for _, s := range [][3]int{{1, 1, 1}, {130, 600, 1000}, {257, 33, 384}, {5, 900, 0}, {40, 2900, 30}, {1030, 40, 1030}} {
+		m, n, k := s[0], s[1], s[2]
+		a, b := randomMatrix(r, m, k, true), randomMatrix(r, k, n, false)
+		want := make([]float32, m*n)
+		gemm(threads, m, n, k, a, b, want, n, false, nil)
+		for _, c := range [][]float32{make([]float32, m*n), nil} {
+			got, seen := make([]float32, m*n), make([]int32, m*n)
+			gemm(threads, m, n, k, a, b, c, n, false, &Epilogue{Beside: []Matrix{{Data: got, Stride: n}}, Tile: func(row, rows, col, cols int, c []float32, ldc, worker int) {
 				for i := range rows {
 					for j := range cols {
 						seen[(row+i)*n+col+j]++
@@ -231,11 +240,11 @@ func TestGemmTiles(t *testing.T) {
 			}})
 			for i := range want {
 				if seen[i] != 1 || got[i] != want[i] {
-					t.Fatalf("%v: value %d was handed over %d times as %v, want once as %v", s, i, seen[i], got[i], want[i])
+					t.Fatalf("%v, stored %v: value %d was handed over %d times as %v, want once as %v", s, c != nil, i, seen[i], got[i], want[i])
 				}
 			}
 		}
-	})
+	}
 }
 
 func TestGemmAllocatesNothing(t *testing.T) {
@@ -266,7 +275,14 @@ func TestGemmMisusePanics(t *testing.T) {
 		"a small stride":  func() { Gemm(threads, 5, 5, 11, ok, ok, x, 10, false, nil) },
 		"a short B":       func() { Gemm(threads, 5, 11, 5, ok, Matrix{Data: x, Stride: 10, Trans: true}, x, 11, false, nil) },
 		"a short C":       func() { Gemm(threads, 10, 10, 10, ok, ok, x[:99], 10, false, nil) },
-		"a short bias":    func() { Gemm(threads, 5, 5, 5, ok, ok, x, 10, false, &Epilogue{Bias: x[:4]}) },
+		"a missing C":     func() { Gemm(threads, 10, 10, 10, ok, ok, nil, 10, false, nil) },
+		"a C to add to": func() {
+			Gemm(threads, 10, 10, 10, ok, ok, nil, 10, true, &Epilogue{Tile: func(_, _, _, _ int, _ []float32, _, _ int) {}})
+		},
+		"a short matrix": func() {
+			Gemm(threads, 10, 10, 10, ok, ok, x, 10, false, &Epilogue{Beside: []Matrix{{Data: x[:99], Stride: 10}}})
+		},
+		"a short bias": func() { Gemm(threads, 5, 5, 5, ok, ok, x, 10, false, &Epilogue{Bias: x[:4]}) },
 	} {
 		func() {
 			defer func() {

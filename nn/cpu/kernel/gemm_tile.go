@@ -129,15 +129,21 @@ func (j *gemmJob) place(t *block) (aBuf, bBuf []float32) {
 	return aBuf, bBuf
 }
 
+// panels cuts rows [i0, i1) in panels of nearly equal height: the first high of
+// them have low+1 rows, the others low.
+func (j *gemmJob) panels(i0, i1 int) (panels, low, high int) {
+	panels = ceilDiv(i1-i0, j.isa.mr)
+	low = (i1 - i0) / panels
+	return panels, low, i1 - i0 - low*panels
+}
+
 // blockRows multiplies the rows of a block, in panels of nearly equal height,
 // by the packed columns of B.
 func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 	isa := j.isa
-	panels := ceilDiv(t.i1-t.i0, isa.mr)
-	low := (t.i1 - t.i0) / panels
-	high := t.i1 - t.i0 - low*panels // so many panels have low+1 rows and come first
+	panels, low, high := j.panels(t.i0, t.i1)
 	group := 1
-	if j.a.Trans {
+	if j.a.Trans && j.packed == nil {
 		group = isa.group
 	}
 	var streams [maxStreams]stream
@@ -147,11 +153,14 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 			rows, equal = low+1, high-p
 		}
 		count := min(group, equal)
-		if t.depth > 0 {
+		packed := aBuf
+		if j.packed != nil {
+			packed = j.packed[j.panelAt(t, p):]
+		} else if t.depth > 0 {
 			j.packA(aBuf, i, rows, count, t.k0, t.depth)
 		}
 		for g := range count {
-			call.a = &aBuf[g*isa.aStep*isa.kc]
+			call.a = &packed[g*isa.aStep*isa.kc]
 			c := t.c[(i-t.i0)*t.step:]
 			call.c = &c[0]
 			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g, panels))

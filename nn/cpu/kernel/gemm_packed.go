@@ -1,0 +1,74 @@
+package kernel
+
+// Where many tiles lie beside one another, each row of A is packed as many
+// times. A small A is better packed once, before all tiles:
+//
+//	packed: block of products 0            block 1
+//	        rows of tiles 0 | 1 | ...      0 | 1 | ...
+//	        panel 0 | 1 | ...              of mr x kc values, or kc x aStep
+//
+// The tiles read it from the cache that all cores share, each panel fetched
+// while the one before it is multiplied.
+const (
+	packedTiles = 6       // tiles beside one another from which packing once pays
+	packedMost  = 4 << 20 // values of 4 bytes that the shared cache holds beside the rest
+)
+
+// blocks returns the number of blocks of products.
+func (j *gemmJob) blocks() int { return ceilDiv(j.k, j.block) }
+
+// panelSize returns the values from one packed panel of A to the next.
+func (j *gemmJob) panelSize() int {
+	if j.a.Trans {
+		return j.isa.aStep * j.isa.kc
+	}
+	return j.isa.mr * j.isa.kc
+}
+
+// planPacked decides whether A is packed once, and has the memory for it.
+func (j *gemmJob) planPacked() bool {
+	g := &j.grid
+	size := j.blocks() * g.downs * ceilDiv(g.rows, j.isa.mr) * j.panelSize()
+	if g.acrosses < packedTiles || size > packedMost || size == 0 {
+		return false
+	}
+	if len(j.packedMemory) < size {
+		j.packedMemory = make([]float32, size)
+	}
+	j.packed = j.packedMemory[:size]
+	return true
+}
+
+// panelAt returns where panel p of the tile and block t is in packed.
+func (j *gemmJob) panelAt(t *block, p int) int {
+	perTile := ceilDiv(j.grid.rows, j.isa.mr)
+	return ((t.k0/j.block*j.grid.downs+t.i0/j.grid.rows)*perTile + p) * j.panelSize()
+}
+
+// packAll packs the panels of A of one row of tiles and one block of products.
+func (j *gemmJob) packAll(task, _ int) {
+	t := block{k0: task / j.grid.downs * j.block}
+	t.depth = min(j.block, j.k-t.k0)
+	t.i0, t.i1, _, _ = j.grid.tile(task % j.grid.downs)
+	panels, low, high := j.panels(t.i0, t.i1)
+	i := t.i0
+	for p := range panels {
+		rows := low
+		if p < high {
+			rows++
+		}
+		j.packA(j.packed[j.panelAt(&t, p):], i, rows, 1, t.k0, t.depth)
+		i += rows
+	}
+}
+
+// aheadPacked is panel p of A, of the given rows. A panel past the last does
+// no harm.
+func (j *gemmJob) aheadPacked(t *block, p, rows int) stream {
+	at := j.panelAt(t, p)
+	units := ceilDiv(t.depth, j.isa.per)
+	if j.a.Trans {
+		return stream{x: Matrix{Data: j.packed}, start: at, width: units * j.isa.aStep, rows: 1}
+	}
+	return stream{x: Matrix{Data: j.packed, Stride: j.isa.kc}, start: at, width: units, rows: rows}
+}
