@@ -1,17 +1,18 @@
 package kernel
 
 // Where many tiles lie beside one another, each row of A is packed as many
-// times. A small A is better packed once, before all tiles:
+// times. Then A is better packed once, before all tiles:
 //
 //	packed: block of products 0            block 1
 //	        rows of tiles 0 | 1 | ...      0 | 1 | ...
 //	        panel 0 | 1 | ...              of mr x kc values, or kc x aStep
 //
-// The tiles read it from the cache that all cores share, each panel fetched
-// while the one before it is multiplied.
+// The tiles read it from memory or the cache that all cores share, each panel
+// fetched while the one before it is multiplied. Tasks then go across, so that
+// a row of tiles reads the same part of A.
 const (
-	packedTiles = 6       // tiles beside one another from which packing once pays
-	packedMost  = 4 << 20 // values of 4 bytes that the shared cache holds beside the rest
+	packedTiles = 6        // tiles beside one another from which packing once pays
+	packedMost  = 24 << 20 // values of 4 bytes: 96 MB
 )
 
 // blocks returns the number of blocks of products.
@@ -36,6 +37,7 @@ func (j *gemmJob) planPacked() bool {
 		j.packedMemory = make([]float32, size)
 	}
 	j.packed = j.packedMemory[:size]
+	g.byRows = true
 	return true
 }
 
@@ -49,7 +51,8 @@ func (j *gemmJob) panelAt(t *block, p int) int {
 func (j *gemmJob) packAll(task, _ int) {
 	t := block{k0: task / j.grid.downs * j.block}
 	t.depth = min(j.block, j.k-t.k0)
-	t.i0, t.i1, _, _ = j.grid.tile(task % j.grid.downs)
+	t.i0 = task % j.grid.downs * j.grid.rows
+	t.i1 = min(t.i0+j.grid.rows, j.m)
 	panels, low, high := j.panels(t.i0, t.i1)
 	i := t.i0
 	for p := range panels {

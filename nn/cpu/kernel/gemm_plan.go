@@ -3,8 +3,9 @@ package kernel
 // grid cuts C in tiles of at most rows x cols values; a task computes a tile.
 type grid struct {
 	m, n            int
-	rows, cols      int // of a tile, but for the last of each direction
-	downs, acrosses int // tiles down and across
+	rows, cols      int  // of a tile, but for the last of each direction
+	downs, acrosses int  // tiles down and across
+	byRows          bool // tasks go across first
 }
 
 // tasks returns the number of tiles.
@@ -12,9 +13,12 @@ func (g grid) tasks() int { return g.downs * g.acrosses }
 
 // tile returns the rows [i0, i1) and columns [j0, j1) of a task. Tasks that
 // follow one another go down, so that they read the same columns of B while
-// these are in the shared cache.
+// these are in the shared cache, or across with byRows, for the rows of A.
 func (g grid) tile(task int) (i0, i1, j0, j1 int) {
 	i, j := task%g.downs, task/g.downs
+	if g.byRows {
+		i, j = task/g.acrosses, task%g.acrosses
+	}
 	i0, j0 = i*g.rows, j*g.cols
 	return i0, min(i0+g.rows, g.m), j0, min(j0+g.cols, g.n)
 }
