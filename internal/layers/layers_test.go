@@ -14,7 +14,7 @@ import (
 var layers = [][]string{
 	{"cmd/sdnn"},
 	{"train"},
-	{"nn/cpu", "nn/gorgonia", "nn/conformance", "mlp", "cnn", "subclass", "ingest", "eval"},
+	{"nn/cpu", "nn/cuda", "nn/gorgonia", "nn/conformance", "mlp", "cnn", "subclass", "ingest", "eval"},
 	{"nn", "features"},
 }
 
