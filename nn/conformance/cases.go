@@ -13,7 +13,7 @@ var (
 	VideoOps = []string{"add", "columns", "concat", "conv1d", "dense", "dropout", "gaussian-noise", "l2-norm",
 		"max-pool1d", "mixture-of-experts", "neglection", "relu", "reshape", "sigmoid", "subclass-ce"}
 	// ImageOps are the ops that the image networks (package cnn) have beside them.
-	ImageOps = []string{"batch-norm", "conv2d", "global-avg-pool", "max-pool2d"}
+	ImageOps = []string{"batch-norm", "batch-norm-inference", "conv2d", "global-avg-pool", "max-pool2d"}
 	// AllOps are all ops that a net of the suite has.
 	AllOps = slices.Concat(VideoOps, ImageOps)
 )

@@ -15,6 +15,22 @@ func (b *builder) image(name string, height, width, channels int) *nn.Value {
 	return v
 }
 
+// frozen begins a net whose normalisations use their running statistics always.
+func frozen(batch int) *builder {
+	b := build(batch)
+	b.frozen = true
+	return b
+}
+
+// named tells a frozen net from the other of the same form.
+func (b *builder) named(format string, args ...any) string {
+	name := fmt.Sprintf(format, args...)
+	if b.frozen {
+		name += "-frozen"
+	}
+	return name
+}
+
 // conv2d adds a convolution with parameters name.weight and, with bias, name.bias.
 func (b *builder) conv2d(name string, x *nn.Value, outputs, kernel int, op nn.Conv2D, bias bool) *nn.Value {
 	depth := kernel * kernel * x.Shape[3]
@@ -35,7 +51,11 @@ func (b *builder) conv3(name string, x *nn.Value, outputs int) *nn.Value {
 // buffers name.running_mean and name.running_var.
 func (b *builder) norm(name string, x *nn.Value) *nn.Value {
 	c := nn.Shape{x.Shape[len(x.Shape)-1]}
-	return b.apply(name, nn.BatchNorm{Epsilon: 1e-5, Momentum: 0.1}, x,
+	var op nn.Op = nn.BatchNorm{Epsilon: 1e-5, Momentum: 0.1}
+	if b.frozen {
+		op = nn.BatchNormInference{Epsilon: 1e-5}
+	}
+	return b.apply(name, op, x,
 		b.g.NewParam(name+".weight", c, nn.Init{Kind: nn.InitNormal, Arg: 1}),
 		b.g.NewParam(name+".bias", c, nn.Init{Kind: nn.InitNormal, Arg: 0.3}),
 		b.g.NewBuffer(name+".running_mean", c, nn.Init{Kind: nn.InitNormal, Arg: 0.3}),
@@ -86,16 +106,18 @@ func imageCases() []*testCase {
 		plain(sharedConv()),
 		withStatistics(rowNorm()),
 		withStatistics(biasBeforeNorm()),
-		withStatistics(vggNet(5, 8)), withStatistics(vggNet(3, 11)),
-		withStatistics(residualNet(4, 8, []int{4, 4, 8})), withStatistics(residualNet(3, 7, []int{16, 16, 32})),
+		withStatistics(vggNet(build(5), 8)), withStatistics(vggNet(build(3), 11)), withStatistics(vggNet(frozen(4), 7)),
+		withStatistics(residualNet(build(4), 8, []int{4, 4, 8})), withStatistics(residualNet(build(3), 7, []int{16, 16, 32})),
+		withStatistics(residualNet(frozen(4), 6, []int{4, 16, 5})),
 	}
 	for _, s := range convShapes {
 		cases = append(cases, plain(conv2DNet(s)))
 	}
 	for _, kind := range normKinds {
 		for _, s := range [][4]int{{3, 4, 6, 16}, {3, 5, 7, 5}, {2, 2, 3, 35}} {
-			cases = append(cases, withStatistics(normNet(kind, s[0], s[1], s[2], s[3])))
+			cases = append(cases, withStatistics(normNet(build(s[0]), kind, s[1], s[2], s[3])))
 		}
+		cases = append(cases, withStatistics(normNet(frozen(3), kind, 5, 4, 6)))
 	}
 	return cases
 }
@@ -207,8 +229,7 @@ func biasBeforeNorm() *nn.Model {
 var normKinds = []string{"alone", "pool", "relu", "relu-pool", "two-readers", "two-readers-of-relu", "pool-and-another",
 	"penultimate-before-pool", "of-input", "dropout"}
 
-func normNet(kind string, batch, height, width, channels int) *nn.Model {
-	b := build(batch)
+func normNet(b *builder, kind string, height, width, channels int) *nn.Model {
 	x := b.image("x", height, width, 3)
 	var penultimate *nn.Value
 	y := b.conv3("conv1", x, channels)
@@ -239,7 +260,7 @@ func normNet(kind string, batch, height, width, channels int) *nn.Model {
 	case "dropout":
 		y = b.conv3("conv2", b.dropout("drop", b.normReLU("bn", y), 4), channels)
 	}
-	m := b.classify(fmt.Sprintf("batch-norm-%s-%d", kind, channels), b.flatten("flat", y), 3)
+	m := b.classify(b.named("batch-norm-%s-%d", kind, channels), b.flatten("flat", y), 3)
 	if penultimate != nil {
 		m.Penultimate, m.ClassWeight = penultimate, nil
 	}
@@ -247,8 +268,7 @@ func normNet(kind string, batch, height, width, channels int) *nn.Model {
 }
 
 // vggNet is a small net of the form of VGG16.
-func vggNet(batch, size int) *nn.Model {
-	b := build(batch)
+func vggNet(b *builder, size int) *nn.Model {
 	x := b.image("x", size, size, 3)
 	for i, width := range []int{16, 5, 0, 16, 0} {
 		if width == 0 {
@@ -264,18 +284,17 @@ func vggNet(batch, size int) *nn.Model {
 			x = b.dropout("drop", x, i)
 		}
 	}
-	return b.classify(fmt.Sprintf("vgg-%d", size), x, 4)
+	return b.classify(b.named("vgg-%d", size), x, 4)
 }
 
 // residualNet is a small wide residual net: two blocks of convolutions with
 // dropout between them, the second halving the image.
-func residualNet(batch, size int, widths []int) *nn.Model {
-	b := build(batch)
+func residualNet(b *builder, size int, widths []int) *nn.Model {
 	x := b.conv3("conv1", b.image("x", size, size, 3), widths[0])
 	for i, width := range widths[1:] {
 		x = b.block(fmt.Sprintf("block%d", i), x, width, 1+i, 0.3)
 	}
-	return b.classify(fmt.Sprintf("residual-%d-%d", size, widths[0]), b.average(b.normReLU("bn1", x)), 5)
+	return b.classify(b.named("residual-%d-%d", size, widths[0]), b.average(b.normReLU("bn1", x)), 5)
 }
 
 // block is a pre-activation block with a convolution as its shortcut where the

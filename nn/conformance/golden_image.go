@@ -109,19 +109,40 @@ func goldenWRN(b *builder, x *nn.Value, outputs int) *nn.Model {
 	return b.finish("wrn-blocks", x, b.dense("fc", x, outputs), false)
 }
 
-func goldenImageNet(t *testing.T, e nn.Engine, must []string, file string, net func(b *builder, x *nn.Value, outputs int) *nn.Model) {
+// imageNet builds one of the golden nets on images x.
+type imageNet func(b *builder, x *nn.Value, outputs int) *nn.Model
+
+func goldenImageNet(t *testing.T, e nn.Engine, must []string, file string, net imageNet) {
 	var g imageGolden
 	load(t, file, &g)
+	t.Run("training", func(t *testing.T) { g.training(t, e, must, net) })
+	t.Run("evaluation", func(t *testing.T) { g.evaluation(t, e, must, net) })
+	t.Run("input", func(t *testing.T) { g.input(t, e, must, net) })
+}
+
+// build makes the net with its initial state.
+func (g *imageGolden) build(b *builder, net imageNet) *testCase {
 	shape := g.X[0].shape
-	b := build(shape[0])
 	m := net(b, b.image("x", shape[1], shape[2], shape[3]), len(g.Subclass2Class))
-	c := &testCase{model: m, set: map[string][]float32{}}
+	return &testCase{model: m, set: g.state(m, g.Init)}
+}
+
+// state lists a recorded state of the net.
+func (g *imageGolden) state(m *nn.Model, from map[string]tensor) map[string][]float32 {
+	set := map[string][]float32{}
 	for _, v := range trained(m) {
-		init := g.Init[v.Name]
-		c.set[v.Name] = narrow(init.data)
+		if x, ok := from[v.Name]; ok {
+			set[v.Name] = narrow(x.data)
+		}
 	}
-	if len(g.Init) != len(c.set) {
-		t.Errorf("the net has %d tensors, the golden one %d", len(c.set), len(g.Init))
+	return set
+}
+
+// training runs the two steps.
+func (g *imageGolden) training(t *testing.T, e nn.Engine, must []string, net imageNet) {
+	c := g.build(build(g.X[0].shape[0]), net)
+	if len(g.Init) != len(c.set) || len(g.Init) != len(trained(c.model)) {
+		t.Errorf("the net has %d tensors, the golden one %d", len(trained(c.model)), len(g.Init))
 	}
 	o := nn.NewSGD(g.SGD.WeightDecay)
 	o.Momentum = g.SGD.Momentum
@@ -131,7 +152,7 @@ func goldenImageNet(t *testing.T, e nn.Engine, must []string, file string, net f
 		r := h.train(i%h.s.Slots(), g.feed(i), nn.StepParams{LR: g.SGD.LR, Step: int64(i + 1)})
 		what := fmt.Sprintf("step %d: ", i+1)
 		checkLoss(t, what+"loss", r.Loss, want.Loss)
-		for _, v := range trained(m) {
+		for _, v := range trained(c.model) {
 			g.checkState(h, what, v.Name, want.After[v.Name])
 			if v.Role == nn.Param {
 				g.checkState(h, what, stateName("grad", v), want.Grads[v.Name])
@@ -140,6 +161,57 @@ func goldenImageNet(t *testing.T, e nn.Engine, must []string, file string, net f
 		}
 	}
 	g.checkEval(h, "evaluation after", &g.F64.EvalAfter2)
+}
+
+// evaluation compares the gradients in evaluation mode: through the running
+// statistics.
+func (g *imageGolden) evaluation(t *testing.T, e nn.Engine, must []string, net imageNet) {
+	c := g.build(frozen(g.X[0].shape[0]), net)
+	h := open(t, e, c, must, nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewSGD(0), KeepGradients: true})
+	r := h.train(0, g.feed(0), nn.StepParams{Step: 1})
+	checkLoss(t, "loss", r.Loss, g.F64.EvalInit.Loss)
+	for _, v := range c.model.Graph.Params() {
+		g.checkState(h, "", stateName("grad", v), g.F64.EvalInit.Grads[v.Name])
+	}
+	for _, v := range c.model.Graph.Buffers() {
+		checkBits(t, v.Name+" after a step", h.read(v.Name), c.set[v.Name])
+	}
+}
+
+// input compares the gradient of the loss for the images. They are given as the
+// weights of a layer whose input rows are one-hot, so that the layer's gradient
+// is that of the images.
+func (g *imageGolden) input(t *testing.T, e nn.Engine, must []string, net imageNet) {
+	shape := g.X[0].shape
+	rows, width := shape[0], shape[1:].Size()
+	b := build(rows)
+	w := b.g.NewParam("images", nn.Shape{width, rows}, nn.Init{})
+	x := b.apply("pixels", nn.Dense{}, b.input("rows", rows), w)
+	m := net(b, b.apply("x", nn.Reshape{Shape: shape[1:]}, x), len(g.Subclass2Class))
+	h := open(t, e, &testCase{model: m}, must, nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewSGD(0), KeepGradients: true})
+	for i, from := range []map[string]tensor{g.Init, g.F64.Step1.After} {
+		want := []*imageResult{&g.F64.Step1, &g.F64.Step2}[i]
+		for name, x := range g.state(m, from) {
+			h.write(name, x)
+		}
+		h.write(w.Name, narrow(columnsFirst(g.X[i].data, rows)))
+		f := g.feed(i)
+		f.Features[0] = make([]float32, rows*rows)
+		oneHotRows(f.Features[0], rows)
+		r := h.train(0, f, nn.StepParams{Step: int64(i + 1)})
+		what := fmt.Sprintf("step %d: ", i+1)
+		checkLoss(t, what+"loss", r.Loss, want.Loss)
+		check(t, what+"gradient of the images", w.Shape, h.read("grad/images"), columnsFirst(want.GradX.data, rows), goldenTolerance)
+	}
+}
+
+// columnsFirst transposes a matrix of rows rows.
+func columnsFirst(x []float64, rows int) []float64 {
+	y, width := make([]float64, len(x)), len(x)/rows
+	for i, v := range x {
+		y[i%width*rows+i/width] = v
+	}
+	return y
 }
 
 // feed is the batch of a step.

@@ -16,6 +16,8 @@ func (in *interpreter) norm(n *nn.Node, args [][]float64) [][]float64 {
 		return one(normalised(args[0], args[1], args[2], args[3], inv))
 	case nn.BatchNormBackward:
 		return batchNormBackward(args)
+	case nn.BatchNormInferenceBackward:
+		return batchNormInferenceBackward(args, op.Epsilon)
 	}
 	return nil
 }
@@ -67,6 +69,22 @@ func batchNormBackward(args [][]float64) [][]float64 {
 		c := i % channels
 		xh := (x[i] - mean[c]) * inv[c]
 		dx[i] = gamma[c] * inv[c] * (d - dbeta[c]/count - xh*dgamma[c]/count)
+	}
+	return [][]float64{dx, dgamma, dbeta}
+}
+
+// batchNormInferenceBackward returns dx, dgamma and dbeta of dy, x, gamma and
+// the running mean and variance.
+func batchNormInferenceBackward(args [][]float64, epsilon float64) [][]float64 {
+	dy, x, gamma, mean, variance := args[0], args[1], args[2], args[3], args[4]
+	channels := len(gamma)
+	dgamma, dbeta, dx := make([]float64, channels), make([]float64, channels), make([]float64, len(x))
+	for i, d := range dy {
+		c := i % channels
+		std := math.Sqrt(variance[c] + epsilon)
+		dbeta[c] += d
+		dgamma[c] += d * (x[i] - mean[c]) / std
+		dx[i] = d * gamma[c] / std
 	}
 	return [][]float64{dx, dgamma, dbeta}
 }

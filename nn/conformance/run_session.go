@@ -15,7 +15,7 @@ func runSession(t *testing.T, e nn.Engine, must []string) {
 		t.Error("the engine has no name")
 	}
 	for _, c := range []*testCase{plain(dropoutNet()), plain(convNet(6, 13, 8, 3, 7)), plain(mixtureNet(9, 2, 5)), plain(branches()),
-		plain(vggNet(3, 8)), plain(residualNet(3, 8, []int{4, 4, 16}))} {
+		plain(vggNet(build(3), 8)), plain(residualNet(build(3), 8, []int{4, 4, 16}))} {
 		for _, o := range []nn.Optimizer{nn.NewAdam(), nn.NewSGD(5e-4)} {
 			s := &sessionTest{e: e, c: c, must: must, o: o}
 			t.Run(c.name()+"/"+string(o.Kind), func(t *testing.T) {
