@@ -385,3 +385,31 @@ func (l *lowering) batchNormInference(n *nn.Node, o nn.BatchNormInference) {
 		op.inPlace(0)
 	}
 }
+
+// batchNormInferenceBackward lowers the gradient of a layer whose statistics are frozen.
+func (l *lowering) batchNormInferenceBackward(n *nn.Node, o nn.BatchNormInferenceBackward) {
+	k := newChannels(n.In[1])
+	partial := l.temp(k.blocks * 2 * k.c)
+	l.emit(n.Op.Kind(), n.In, append(n.Out[:len(n.Out):len(n.Out)], partial), func(b *binder) func() {
+		dy, x, gamma, mean, variance := b.ref(n.In[0]), b.ref(n.In[1]), b.ref(n.In[2]), b.ref(n.In[3]), b.ref(n.In[4])
+		dx, dgamma, dbeta, ps := b.ref(n.Out[0]), b.ref(n.Out[1]), b.ref(n.Out[2]), b.ref(partial)
+		c := k.c
+		total, inv, coef := make([]float64, 2*c), make([]float64, c), make([]float32, 2*c) // coef: scale, and a shift of 0
+		sums := k.each(b.s, func(t, lo, hi int) {
+			acc := ps.data[t*2*c : (t+1)*2*c]
+			clear(acc)
+			kernel.ChanGradSums(acc, dy.get()[lo:hi], x.get()[lo:hi], mean.data)
+		})
+		apply := k.each(b.s, func(_, lo, hi int) { kernel.ChanAffine(dx.data[lo:hi], dy.get()[lo:hi], coef) })
+		return func() {
+			sums()
+			addBlocks(total, ps.data, (k.count(b.s)+k.block-1)/k.block)
+			for i, v := range variance.data {
+				inv[i] = 1 / math.Sqrt(float64(v)+o.Epsilon)
+				dbeta.data[i], dgamma.data[i] = float32(total[i]), float32(total[c+i]*inv[i])
+				coef[i] = float32(float64(gamma.data[i]) * inv[i])
+			}
+			apply()
+		}
+	}).inPlace(0)
+}
