@@ -152,7 +152,7 @@ func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
 	} else {
 		reads = append(reads[:len(reads):len(reads)], k.partial)
 	}
-	l.emit(m.kind(), reads, writes, func(b *binder) func() {
+	op := l.emit(m.kind(), reads, writes, func(b *binder) func() {
 		x, gamma, beta, runMean, runVar := b.ref(n.In[0]), b.ref(n.In[1]), b.ref(n.In[2]), b.ref(n.In[3]), b.ref(n.In[4])
 		mean, inv := b.ref(n.Out[1]), b.ref(n.Out[2])
 		means, squares, coef := make([]float64, k.c), make([]float64, k.c), make([]float32, 2*k.c)
@@ -175,6 +175,9 @@ func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
 			apply()
 		}
 	})
+	if own {
+		op.twice(n.In[0])
+	}
 }
 
 // normBack is the backward op of a norm.
@@ -222,6 +225,7 @@ func (l *lowering) batchNormBackward(n *nn.Node) {
 	}
 	partial := l.temp(blocks * 2 * n.Out[1].Shape[0])
 	o := l.emit(kind, reads, append(writes, partial), func(b *binder) func() { return k.bind(b, partial) })
+	o.twice(k.dy, k.x)
 	if m.poolBack != nil {
 		o.inPlace(1)
 		return

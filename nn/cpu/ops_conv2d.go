@@ -153,7 +153,7 @@ func (l *lowering) fast(n *nn.Node, kind kernel.ConvKind, g geometry, batch int,
 			conv.Run(b.s.pool, a)
 		}
 	})
-	op.flops = g.flops
+	op.flops, op.work = g.flops, conv.Work
 	return true
 }
 
