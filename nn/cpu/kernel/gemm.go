@@ -11,10 +11,12 @@ import (
 // Matrix is an operand of a product: row-major float32 values of which row i
 // starts at Data[i*Stride]. Trans says that the operand is stored transposed:
 // of an operand with r rows and c columns Data then holds c rows of r values.
+// With Patches the operand is what those make of the images in Data.
 type Matrix struct {
-	Data   []float32
-	Stride int
-	Trans  bool
+	Data    []float32
+	Stride  int
+	Trans   bool
+	Patches *Patches
 }
 
 // Epilogue is work done on a part of the result as soon as it is finished and
@@ -57,22 +59,34 @@ func Gemm(p *pool.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, accumula
 // multiply is Gemm with the inner loops of isa and blocks of the given number
 // of products.
 func multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
+	j := takeJob(p.Threads())
+	j.multiply(p, isa, block, m, n, k, a, b, c, ldc, accumulate, e)
+	j.release()
+}
+
+// multiply computes the product, or its parts, one after the other in c.
+func (j *gemmJob) multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
 	checkGemm(m, n, k, a, b, c, ldc, accumulate, e)
+	if isa.per != 1 && (a.Patches != nil || b.Patches != nil) {
+		panic("kernel: GemmBF16 of patches")
+	}
 	if m == 0 || n == 0 {
 		return
 	}
-	j := takeJob(p.Threads())
 	j.pool, j.isa, j.block = p, isa, block
 	j.m, j.n, j.k, j.a, j.b, j.c, j.ldc, j.accumulate = m, n, k, a, b, c, ldc, accumulate
 	if e != nil {
 		j.epilogue = *e
 	}
-	j.grid = planGrid(j.isa, m, n, k, p.Threads())
+	parts := 1
+	if j.part > 0 {
+		parts = ceilDiv(k, j.part)
+	}
+	j.grid = planGrid(j.isa, m, n, ceilDiv(k, parts), ceilDiv(p.Threads(), parts))
 	if j.planPacked() {
 		p.Run(j.grid.downs*j.blocks(), j.runPack)
 	}
-	p.Run(j.grid.tasks(), j.run)
-	j.release()
+	p.Run(j.grid.tasks()*parts, j.run)
 }
 
 // checkGemm panics on operands that do not fit the sizes.
@@ -109,6 +123,10 @@ func checkOperand(name string, x Matrix, rows, cols int) {
 	if rows == 0 || cols == 0 {
 		return
 	}
+	if x.Patches != nil {
+		x.Patches.check(name, x.Data, rows, cols)
+		return
+	}
 	if x.Stride < cols || len(x.Data) < (rows-1)*x.Stride+cols {
 		panic(fmt.Sprintf("kernel: Gemm operand %s stores %d x %d values, but has stride %d and length %d",
 			name, rows, cols, x.Stride, len(x.Data)))
@@ -123,6 +141,7 @@ type gemmJob struct {
 	grid       grid
 	m, n, k    int
 	block      int // products between two visits of C
+	part       int // 0, or the products of a part: see GemmDeep
 	a, b       Matrix
 	c          []float32
 	ldc        int
@@ -136,6 +155,8 @@ type gemmJob struct {
 	packed       []float32
 	packedMemory []float32 // kept for the next call
 	runPack      func(task, worker int)
+
+	deep deepJob
 }
 
 // paddedCall keeps the argument blocks of two workers out of each other's
@@ -162,7 +183,7 @@ func takeJob(threads int) *gemmJob {
 	freeJobs.Unlock()
 	if j == nil {
 		j = &gemmJob{}
-		j.run, j.runPack = j.tile, j.packAll
+		j.run, j.runPack, j.deep.run = j.tile, j.packAll, j.deep.add
 	}
 	if len(j.calls) < threads {
 		j.calls = make([]paddedCall, threads)
@@ -173,7 +194,7 @@ func takeJob(threads int) *gemmJob {
 // release gives the job back without its references to the caller's memory.
 func (j *gemmJob) release() {
 	clear(j.calls)
-	*j = gemmJob{calls: j.calls, run: j.run, packedMemory: j.packedMemory, runPack: j.runPack}
+	*j = gemmJob{calls: j.calls, run: j.run, packedMemory: j.packedMemory, runPack: j.runPack, deep: deepJob{run: j.deep.run}}
 	freeJobs.Lock()
 	freeJobs.jobs = append(freeJobs.jobs, j)
 	freeJobs.Unlock()

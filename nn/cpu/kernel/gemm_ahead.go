@@ -40,6 +40,9 @@ func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p, panels in
 // to panel g of them. An address past A's end does no harm.
 func (j *gemmJob) aheadA(t *block, i, rows, g, count int) stream {
 	next := i + rows*(count-g)
+	if j.a.Patches != nil {
+		return j.a.Patches.ahead(j.a.Data, next, rows, t.k0, t.depth)
+	}
 	if j.a.Trans {
 		k := t.depth * g / count
 		return stream{x: j.a, start: (t.k0+k)*j.a.Stride + next, width: rows * j.isa.group, rows: ceilDiv(t.depth, count)}
@@ -54,13 +57,16 @@ func (j *gemmJob) aheadB(t *block, p, panels int) stream {
 	k0, j0, j1 := t.k0+j.block, t.j0, t.j1
 	if t.final {
 		next := t.task + j.pool.Threads()
-		if k0 = 0; next >= j.grid.tasks() {
+		if k0 = t.begin; next >= j.grid.tasks() {
 			next = t.task // in cache
 		}
 		_, _, j0, j1 = j.grid.tile(next)
 	}
-	depth := min(j.block, j.k-k0)
+	depth := min(j.block, t.end-k0)
 	at, end, width := depth*p/panels, depth*(p+1)/panels, j1-j0
+	if j.b.Patches != nil {
+		return j.b.Patches.ahead(j.b.Data, k0+at, end-at, j0, j1-j0)
+	}
 	if j.b.Trans {
 		at, end, width = (j1-j0)*p/panels, (j1-j0)*(p+1)/panels, depth
 		return stream{x: j.b, start: (j0+at)*j.b.Stride + k0, width: width, rows: end - at}

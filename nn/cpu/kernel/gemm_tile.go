@@ -69,6 +69,7 @@ type block struct {
 	task, worker   int
 	i0, i1, j0, j1 int
 	k0, depth      int
+	begin, end     int  // the products of the tile: all, or a part
 	final          bool // the last block: the values are ready after it
 
 	// Row i of the tile is at c[(i-i0)*step], ldc values from the next.
@@ -80,23 +81,28 @@ type block struct {
 // of B, then takes the panels of A one by one.
 func (j *gemmJob) tile(task, worker int) {
 	isa := j.isa
-	t := block{task: task, worker: worker}
-	t.i0, t.i1, t.j0, t.j1 = j.grid.tile(task)
-	aBuf, bBuf := j.place(&t)
+	part := task / j.grid.tasks()
+	t := block{task: task % j.grid.tasks(), worker: worker, end: j.k}
+	if j.part > 0 {
+		t.begin = part * j.part
+		t.end = min(t.begin+j.part, j.k)
+	}
+	t.i0, t.i1, t.j0, t.j1 = j.grid.tile(t.task)
+	aBuf, bBuf := j.place(&t, part)
 	call := &j.calls[worker].microCall
 	call.ldc = t.ldc * 4
 	call.bPanel = isa.kc * isa.nr * 4
 	call.panels = ceilDiv(t.j1-t.j0, isa.nr)
 	call.last = t.j1 - t.j0 - (call.panels-1)*isa.nr
-	for t.k0 = 0; t.k0 == 0 || t.k0 < j.k; t.k0 += j.block { // once when k is 0
-		t.depth = min(j.block, j.k-t.k0)
+	for t.k0 = t.begin; t.k0 == t.begin || t.k0 < t.end; t.k0 += j.block { // once when k is 0
+		t.depth = min(j.block, t.end-t.k0)
 		call.k = ceilDiv(t.depth, isa.per)
 		call.b = &bBuf[0]
 		call.accumulate = 0
-		if j.accumulate || t.k0 > 0 {
+		if j.accumulate || t.k0 > t.begin {
 			call.accumulate = 1
 		}
-		t.final = t.k0+j.block >= j.k
+		t.final = t.k0+j.block >= t.end
 		if t.depth > 0 {
 			j.packB(bBuf, aBuf, t.k0, t.depth, t.j0, t.j1)
 		}
@@ -114,10 +120,10 @@ func (j *gemmJob) tile(task, worker int) {
 // place says where the values of a tile go and returns the worker's memory for
 // panels of A and B. A result that is not stored has room for the tile, or for
 // a row of micro-tiles when one block finishes them.
-func (j *gemmJob) place(t *block) (aBuf, bBuf []float32) {
+func (j *gemmJob) place(t *block, part int) (aBuf, bBuf []float32) {
 	if j.c != nil {
 		aBuf, bBuf, _ = workBuffers(j.pool, t.worker, j.isa, 0)
-		t.c, t.ldc, t.step = j.c[t.i0*j.ldc+t.j0:], j.ldc, j.ldc
+		t.c, t.ldc, t.step = j.c[(part*j.m+t.i0)*j.ldc+t.j0:], j.ldc, j.ldc
 		return aBuf, bBuf
 	}
 	rows := j.isa.mr
@@ -181,6 +187,10 @@ func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
 		isa.packRows(dst, isa.aStep*isa.kc, isa.aStep, j.a.Data[k0*j.a.Stride+i:], j.a.Stride, depth, rows, count, rows)
 		return
 	}
+	if j.a.Patches != nil {
+		j.a.Patches.pack(isa, dst, isa.kc, j.a.Data, i, rows, k0, depth)
+		return
+	}
 	for r := range rows {
 		at := (i+r)*j.a.Stride + k0
 		isa.packLine(dst[r*isa.kc:], j.a.Data[at:at+depth])
@@ -192,6 +202,10 @@ func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
 // arbitrary: those columns are computed and never stored.
 func (j *gemmJob) packB(dst, temp []float32, k0, depth, j0, j1 int) {
 	nr, panel, b := j.isa.nr, j.isa.nr*j.isa.kc, j.b
+	if b.Patches != nil {
+		j.packPatches(dst, temp, k0, depth, j0, j1)
+		return
+	}
 	if !b.Trans {
 		panels := ceilDiv(j1-j0, nr)
 		j.isa.packRows(dst, panel, nr, b.Data[k0*b.Stride+j0:], b.Stride, depth, nr, panels, j1-j0-(panels-1)*nr)
