@@ -39,7 +39,6 @@ type DirectConv struct {
 	classes []dataClass // of dx
 
 	args       ConvArgs // of the call in progress
-	class      *dataClass
 	epilogue   Epilogue
 	runWeights func(task, worker int)
 	runClear   func(task, worker int)

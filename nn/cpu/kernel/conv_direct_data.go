@@ -10,8 +10,8 @@ type dataClass struct {
 	y, x    int
 	ky, kx  int // the first taps in the order of dy: the last of the kernel
 	patches Patches
-	weights int // where W' begins in the workspace
-	tile    func(row, rows, col, cols int, c []float32, ldc, worker int)
+	place   Patches // where its pixels are in dx
+	weights int     // where W' begins in the workspace
 }
 
 // empty reports whether no tap reaches the class.
@@ -27,7 +27,7 @@ func (v *DirectConv) planClasses() {
 			k.patches = Patches{H: s.OH, W: s.OW, C: s.O, OH: ceilDiv(s.H-y, s.Stride), OW: ceilDiv(s.W-x, s.Stride), Step: 1}
 			k.patches.KH, k.patches.Y, k.ky = s.taps(y)
 			k.patches.KW, k.patches.X, k.kx = s.taps(x)
-			k.tile = func(row, rows, col, cols int, c []float32, ldc, _ int) { v.scatter(&k, row, rows, col, cols, c, ldc) }
+			k.place = Patches{H: s.H, W: s.W, C: s.C, OH: k.patches.OH, OW: k.patches.OW, KH: 1, KW: 1, Step: s.Stride, Y: y, X: x}
 			at += k.patches.columns() * s.C
 			v.classes = append(v.classes, k)
 		}
@@ -51,18 +51,22 @@ func (v *DirectConv) runData(p *pool.Pool) {
 	s, a := &v.s, &v.args
 	p.Run(s.O, v.runWeights)
 	for i := range v.classes {
+		if v.classes[i].empty() {
+			p.Run(a.Rows, v.runClear)
+			break
+		}
+	}
+	for i := range v.classes {
 		k := &v.classes[i]
-		if v.class = k; k.empty() {
-			p.Run(a.Rows*k.patches.OH, v.runClear)
+		if k.empty() {
 			continue
 		}
-		var out []float32
-		v.epilogue = Epilogue{Tile: k.tile}
-		if s.Stride == 1 {
-			out, v.epilogue.Tile = a.Out, nil
+		v.epilogue = Epilogue{}
+		if s.Stride > 1 {
+			v.epilogue.Place = &k.place
 		}
 		Gemm(p, a.Rows*k.patches.OH*k.patches.OW, s.C, k.patches.columns(), Matrix{Data: a.X, Patches: &k.patches},
-			Matrix{Data: a.Work[k.weights:], Stride: s.C}, out, s.C, false, &v.epilogue)
+			Matrix{Data: a.Work[k.weights:], Stride: s.C}, a.Out, s.C, false, &v.epilogue)
 	}
 }
 
@@ -81,32 +85,8 @@ func (v *DirectConv) weightsTask(o, _ int) {
 	}
 }
 
-// scatter puts a part of a class's result in its place in dx.
-func (v *DirectConv) scatter(k *dataClass, row, rows, col, cols int, c []float32, ldc int) {
-	w := k.patches.at(row)
-	for r := range rows {
-		copy(v.pixel(k, w)[col:col+cols], c[r*ldc:])
-		if w.x++; w.x == k.patches.OW {
-			w.x = 0
-			if w.y++; w.y == k.patches.OH {
-				w.y, w.image = 0, w.image+1
-			}
-		}
-	}
-}
-
-// pixel returns the pixel of dx that a place of a class stands for.
-func (v *DirectConv) pixel(k *dataClass, w patchPlace) []float32 {
-	s := &v.s
-	at := (w.image*s.H+k.y+w.y*s.Stride)*s.W + k.x + w.x*s.Stride
-	return v.args.Out[at*s.C:][:s.C]
-}
-
-// clearTask clears a row of the class in turn, which no tap reaches.
-func (v *DirectConv) clearTask(row, _ int) {
-	k := v.class
-	w := patchPlace{row / k.patches.OH, row % k.patches.OH, 0}
-	for ; w.x < k.patches.OW; w.x++ {
-		clear(v.pixel(k, w))
-	}
+// clearTask clears an image of dx.
+func (v *DirectConv) clearTask(image, _ int) {
+	size := v.s.H * v.s.W * v.s.C
+	clear(v.args.Out[image*size : (image+1)*size])
 }

@@ -33,6 +33,10 @@ type Epilogue struct {
 	// number of threads.
 	Tile func(row, rows, col, cols int, c []float32, ldc, worker int)
 
+	// Place, when not nil, says where C's rows lie: row i begins at the first
+	// value of window i of the images in c. ldc then is not used.
+	Place *Patches
+
 	// Beside lists matrices of C's shape, three at most, of which Tile reads the
 	// part that it is called for: they are fetched from memory beforehand.
 	Beside []Matrix
@@ -83,7 +87,10 @@ func (j *gemmJob) multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b 
 		parts = ceilDiv(k, j.part)
 	}
 	j.grid = planGrid(j.isa, m, n, ceilDiv(k, parts), ceilDiv(p.Threads(), parts))
-	if j.planPacked() {
+	if x := j.epilogue.Place; x != nil {
+		j.grid.rows = roundUp(j.grid.rows, x.OW)
+		j.grid.downs = ceilDiv(m, j.grid.rows)
+	} else if j.planPacked() {
 		p.Run(j.grid.downs*j.blocks(), j.runPack)
 	}
 	p.Run(j.grid.tasks()*parts, j.run)
@@ -96,7 +103,9 @@ func checkGemm(m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, 
 	}
 	checkOperand("A", a, m, k)
 	checkOperand("B", b, k, n)
-	if c != nil || e == nil || e.Tile == nil {
+	if e != nil && e.Place != nil {
+		e.Place.check("C", c, m, n)
+	} else if c != nil || e == nil || e.Tile == nil {
 		checkOperand("C", Matrix{Data: c, Stride: ldc}, m, n)
 	} else if accumulate {
 		panic("kernel: Gemm accumulates to a C that is not stored")

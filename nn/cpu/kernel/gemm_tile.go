@@ -90,7 +90,6 @@ func (j *gemmJob) tile(task, worker int) {
 	t.i0, t.i1, t.j0, t.j1 = j.grid.tile(t.task)
 	aBuf, bBuf := j.place(&t, part)
 	call := &j.calls[worker].microCall
-	call.ldc = t.ldc * 4
 	call.bPanel = isa.kc * isa.nr * 4
 	call.panels = ceilDiv(t.j1-t.j0, isa.nr)
 	call.last = t.j1 - t.j0 - (call.panels-1)*isa.nr
@@ -143,21 +142,42 @@ func (j *gemmJob) panels(i0, i1 int) (panels, low, high int) {
 	return panels, low, i1 - i0 - low*panels
 }
 
+// cut returns the height of the panel that begins at row i of a tile, and how
+// many of that height follow one another. With Epilogue.Place panels end with
+// the rows that lie at equal distances.
+func (j *gemmJob) cut(t *block, i int) (rows, equal int) {
+	i0, i1 := t.i0, t.i1
+	if p := j.epilogue.Place; p != nil {
+		first := i - i%p.OW
+		i0, i1 = max(i0, first), min(i1, first+p.OW)
+	}
+	_, low, high := j.panels(i0, i1)
+	if tall := i0 + high*(low+1); i < tall {
+		return low + 1, (tall - i) / (low + 1)
+	}
+	return low, (i1 - i) / low
+}
+
+// result returns C from row i and the first column of a tile on, and the
+// values from that row to the next.
+func (j *gemmJob) result(t *block, i int) (c []float32, ldc int) {
+	if p := j.epilogue.Place; p != nil {
+		return j.c[p.first(p.at(i))+t.j0:], p.Step * p.C
+	}
+	return t.c[(i-t.i0)*t.step:], t.ldc
+}
+
 // blockRows multiplies the rows of a block, in panels of nearly equal height,
 // by the packed columns of B.
 func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 	isa := j.isa
-	panels, low, high := j.panels(t.i0, t.i1)
 	group := 1
 	if j.a.Trans && j.packed == nil {
 		group = isa.group
 	}
 	var streams [maxStreams]stream
-	for i, p := t.i0, 0; p < panels; {
-		rows, equal := low, panels-p
-		if p < high {
-			rows, equal = low+1, high-p
-		}
+	for i, p := t.i0, 0; i < t.i1; {
+		rows, equal := j.cut(t, i)
 		count := min(group, equal)
 		packed := aBuf
 		if j.packed != nil {
@@ -167,11 +187,11 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 		}
 		for g := range count {
 			call.a = &packed[g*isa.aStep*isa.kc]
-			c := t.c[(i-t.i0)*t.step:]
-			call.c = &c[0]
-			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g, panels))
+			c, ldc := j.result(t, i)
+			call.c, call.ldc = &c[0], 4*ldc
+			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g))
 			if t.final && j.epilogue.Tile != nil {
-				j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, t.ldc, t.worker)
+				j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, ldc, t.worker)
 			}
 			i += rows
 		}
