@@ -142,6 +142,10 @@ func (k *statistics) adder(b *binder, mean, squares []float64) func() {
 // add lowers a sum, with the statistics of a batch normalisation that reads it
 // made while the sum is in the cache: the residual connection.
 func (l *lowering) add(n *nn.Node) {
+	if d := l.late[n]; d != nil {
+		l.addDataGradient(n, d)
+		return
+	}
 	y := n.Out[0]
 	k := l.wanted(y, newChannels(y))
 	if k == nil {

@@ -59,7 +59,7 @@ func (l *lowering) imageNode(n *nn.Node) bool {
 	case nn.Conv2D:
 		l.conv2d(n, o)
 	case nn.Conv2DBackwardData:
-		l.conv2dBackwardData(n, o)
+		l.conv2dBackwardData(n)
 	case nn.Conv2DBackwardWeight:
 		l.conv2dBackwardWeight(n, o)
 	case nn.BatchNorm:

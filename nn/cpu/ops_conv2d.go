@@ -23,54 +23,117 @@ func newConvolver(kind kernel.ConvKind, s kernel.ConvShape) convolver {
 	return kernel.NewDirectConv(kind, s)
 }
 
-// convolution emits a convolution of x [N,H,W,C] to y [N,H',W',O] with a kernel
-// of size k, or one of its gradients. The function that args returns sets the
-// operands but for the result.
-func (l *lowering) convolution(n *nn.Node, kind kernel.ConvKind, x, y nn.Shape, k, stride, pad int, args func(b *binder) func(*kernel.ConvArgs)) {
+// convolution is a convolution of x [N,H,W,C] to y [N,H',W',O], or one of its
+// gradients.
+type convolution struct {
+	kind  kernel.ConvKind
+	shape kernel.ConvShape
+	conv  convolver
+	// args makes a function that sets the operands but for the result.
+	args func(b *binder) func(*kernel.ConvArgs)
+}
+
+func newConvolution(kind kernel.ConvKind, x, y nn.Shape, k, stride, pad int) convolution {
 	s := kernel.ConvShape{Batch: x[0], H: x[1], W: x[2], C: x[3], OH: y[1], OW: y[2], O: y[3], K: k, Stride: stride, Pad: pad}
-	conv := newConvolver(kind, s)
-	work := l.temp(conv.Workspace())
-	op := l.emit(n.Op.Kind(), n.In, []*nn.Value{n.Out[0], work}, func(b *binder) func() {
-		var a kernel.ConvArgs
-		out, ws, set := b.ref(n.Out[0]), b.ref(work), args(b)
+	return convolution{kind: kind, shape: s, conv: newConvolver(kind, s)}
+}
+
+// convolve emits an op that writes c to out, or adds it to the value before.
+func (l *lowering) convolve(kind string, c convolution, reads []*nn.Value, out, before *nn.Value) *op {
+	work := l.temp(c.conv.Workspace())
+	if before != nil {
+		reads = append(reads[:len(reads):len(reads)], before)
+	}
+	op := l.emit(kind, reads, []*nn.Value{out, work}, func(b *binder) func() {
+		a := kernel.ConvArgs{Accumulate: before != nil}
+		o, ws, set := b.ref(out), b.ref(work), c.args(b)
+		first := func() {}
+		if before != nil {
+			if from := b.ref(before); &from.data[0] != &o.data[0] {
+				first = b.over(out, func(lo, hi int) { copy(o.data[lo:hi], from.data[lo:hi]) })
+			}
+		}
 		return func() {
-			a.Rows, a.Out, a.Work = b.s.rows, out.data, ws.data
+			first()
+			a.Rows, a.Out, a.Work = b.s.rows, o.data, ws.data
 			set(&a)
-			conv.Run(b.s.pool, a)
+			c.conv.Run(b.s.pool, a)
 		}
 	})
-	if fast, ok := conv.(*kernel.Conv3x3); ok {
+	if before != nil {
+		op.inPlace(len(reads) - 1)
+	}
+	s := c.shape
+	if fast, ok := c.conv.(*kernel.Conv3x3); ok {
 		op.work = fast.Work
 	}
 	op.flops = func(rows int) float64 {
 		return 2 * float64(rows) * float64(s.OH*s.OW) * float64(s.K*s.K*s.C) * float64(s.O)
 	}
+	return op
 }
 
 func (l *lowering) conv2d(n *nn.Node, o nn.Conv2D) {
 	x, w, y := n.In[0], n.In[1], n.Out[0]
-	l.convolution(n, kernel.ConvForward, x.Shape, y.Shape, w.Shape[1], o.Stride, o.Pad, func(b *binder) func(*kernel.ConvArgs) {
+	c := newConvolution(kernel.ConvForward, x.Shape, y.Shape, w.Shape[1], o.Stride, o.Pad)
+	c.args = func(b *binder) func(*kernel.ConvArgs) {
 		xs, ws := b.ref(x), b.ref(w)
 		var bias []float32
 		if len(n.In) == 3 {
 			bias = b.ref(n.In[2]).data
 		}
 		return func(a *kernel.ConvArgs) { a.X, a.W, a.Bias = xs.get(), ws.data, bias }
-	})
+	}
+	l.convolve(o.Kind(), c, n.In, y, nil)
 }
 
 func (l *lowering) conv2dBackwardWeight(n *nn.Node, o nn.Conv2DBackwardWeight) {
 	dy, x := n.In[0], n.In[1]
-	l.convolution(n, kernel.ConvWeights, x.Shape, dy.Shape, o.Kernel, o.Stride, o.Pad, func(b *binder) func(*kernel.ConvArgs) {
+	c := newConvolution(kernel.ConvWeights, x.Shape, dy.Shape, o.Kernel, o.Stride, o.Pad)
+	c.args = func(b *binder) func(*kernel.ConvArgs) {
 		ds, xs := b.ref(dy), b.ref(x)
 		return func(a *kernel.ConvArgs) { a.DY, a.X = ds.get(), xs.get() }
-	})
+	}
+	l.convolve(o.Kind(), c, n.In, n.Out[0], nil)
 }
 
-func (l *lowering) conv2dBackwardData(n *nn.Node, o nn.Conv2DBackwardData) {
+// dataGradient is the gradient of the data that node n computes.
+func dataGradient(n *nn.Node) convolution {
+	o := n.Op.(nn.Conv2DBackwardData)
 	dy, w, dx := n.In[0], n.In[1], n.Out[0]
-	l.convolution(n, kernel.ConvData, dx.Shape, dy.Shape, w.Shape[1], o.Stride, o.Pad, func(b *binder) func(*kernel.ConvArgs) {
+	c := newConvolution(kernel.ConvData, dx.Shape, dy.Shape, w.Shape[1], o.Stride, o.Pad)
+	c.args = func(b *binder) func(*kernel.ConvArgs) {
 		ds, ws := b.ref(dy), b.ref(w)
 		return func(a *kernel.ConvArgs) { a.X, a.W = ds.get(), ws.data }
-	})
+	}
+	return c
+}
+
+// conv2dBackwardData emits the gradient of the data, or leaves it to the sum
+// that alone reads it: a shortcut's gradient is added to that of the way round
+// it, in place.
+func (l *lowering) conv2dBackwardData(n *nn.Node) {
+	c := dataGradient(n)
+	if sum := l.onlyReader(n.Out[0]); sum != nil && is[nn.Add](sum) && l.late[sum] == nil {
+		_, direct := c.conv.(*kernel.DirectConv)
+		w := l.writer[otherOperand(sum, n.Out[0])]
+		if direct && w != nil && is[nn.Conv2DBackwardData](w) && l.before(n, w) {
+			l.late[sum] = n
+			return
+		}
+	}
+	l.convolve(n.Op.Kind(), c, n.In, n.Out[0], nil)
+}
+
+// addDataGradient emits a sum together with the gradient d of one operand.
+func (l *lowering) addDataGradient(sum, d *nn.Node) {
+	l.convolve(d.Op.Kind()+"+add", dataGradient(d), d.In, sum.Out[0], otherOperand(sum, d.Out[0]))
+}
+
+// otherOperand returns the operand of a sum that is not v.
+func otherOperand(sum *nn.Node, v *nn.Value) *nn.Value {
+	if sum.In[0] == v {
+		return sum.In[1]
+	}
+	return sum.In[0]
 }

@@ -46,12 +46,12 @@ func (s *ConvShape) taps(i int) (n, first, tap int) {
 	return n, (i+s.Pad-least)/s.Stride - (n - 1), tap
 }
 
-// runData computes dx class by class.
+// runData computes dx class by class, or adds to it.
 func (v *DirectConv) runData(p *pool.Pool) {
 	s, a := &v.s, &v.args
 	p.Run(s.O, v.runWeights)
 	for i := range v.classes {
-		if v.classes[i].empty() {
+		if v.classes[i].empty() && !a.Accumulate {
 			p.Run(a.Rows, v.runClear)
 			break
 		}
@@ -66,7 +66,7 @@ func (v *DirectConv) runData(p *pool.Pool) {
 			v.epilogue.Place = &k.place
 		}
 		Gemm(p, a.Rows*k.patches.OH*k.patches.OW, s.C, k.patches.columns(), Matrix{Data: a.X, Patches: &k.patches},
-			Matrix{Data: a.Work[k.weights:], Stride: s.C}, a.Out, s.C, false, &v.epilogue)
+			Matrix{Data: a.Work[k.weights:], Stride: s.C}, a.Out, s.C, a.Accumulate, &v.epilogue)
 	}
 }
 

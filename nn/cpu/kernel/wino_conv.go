@@ -219,6 +219,8 @@ type ConvArgs struct {
 	Bias []float32 // [O], ConvForward only, or nil
 	Out  []float32 // y, dx, or dW, overwritten
 	Work []float32 // Workspace() floats, overwritten
+
+	Accumulate bool // DirectConv of kind ConvData only: add to Out
 }
 
 // Run computes the convolution. It panics when an operand is too short.
