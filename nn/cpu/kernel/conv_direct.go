@@ -91,20 +91,11 @@ func (v *DirectConv) Run(p *pool.Pool, a ConvArgs) {
 	switch v.kind {
 	case ConvForward:
 		v.epilogue = Epilogue{Bias: a.Bias}
-		Gemm(p, pixels, s.O, depth, v.input(a.X), Matrix{Data: a.W, Stride: depth, Trans: true}, a.Out, s.O, false, &v.epilogue)
+		Gemm(p, pixels, s.O, depth, v.patches.matrix(a.X), Matrix{Data: a.W, Stride: depth, Trans: true}, a.Out, s.O, false, &v.epilogue)
 	case ConvWeights:
-		GemmDeep(p, s.O, depth, pixels, v.part, Matrix{Data: a.DY, Stride: s.O, Trans: true}, v.input(a.X), a.Out, a.Work)
+		GemmDeep(p, s.O, depth, pixels, v.part, Matrix{Data: a.DY, Stride: s.O, Trans: true}, v.patches.matrix(a.X), a.Out, a.Work)
 	case ConvData:
 		v.runData(p)
 	}
 	v.args, v.epilogue = ConvArgs{}, Epilogue{}
-}
-
-// input is the operand patches(x): x itself where a window is a pixel and
-// every pixel has one.
-func (v *DirectConv) input(x []float32) Matrix {
-	if v.s.K == 1 && v.s.Stride == 1 && v.s.Pad == 0 {
-		return Matrix{Data: x, Stride: v.s.C}
-	}
-	return Matrix{Data: x, Patches: &v.patches}
 }

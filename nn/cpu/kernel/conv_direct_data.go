@@ -65,7 +65,7 @@ func (v *DirectConv) runData(p *pool.Pool) {
 		if s.Stride > 1 {
 			v.epilogue.Place = &k.place
 		}
-		Gemm(p, a.Rows*k.patches.OH*k.patches.OW, s.C, k.patches.columns(), Matrix{Data: a.X, Patches: &k.patches},
+		Gemm(p, a.Rows*k.patches.OH*k.patches.OW, s.C, k.patches.columns(), k.patches.matrix(a.X),
 			Matrix{Data: a.Work[k.weights:], Stride: s.C}, a.Out, s.C, a.Accumulate, &v.epilogue)
 	}
 }

@@ -17,6 +17,10 @@ const gemmKC = 384
 // tiles spend long enough on a block of B for its packing not to matter.
 const fewRows = 256
 
+// shortLine is the length of rows of A up to which one call for a panel packs
+// faster than one for each row.
+const shortLine = 128
+
 // gemmISA is what one code path brings to the product: sizes and inner loops.
 type gemmISA struct {
 	mr, nr  int     // a micro-tile is at most mr x nr values of C, held in registers
@@ -209,6 +213,10 @@ func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
 	}
 	if j.a.Patches != nil {
 		j.a.Patches.pack(isa, dst, isa.kc, j.a.Data, i, rows, k0, depth)
+		return
+	}
+	if depth <= shortLine && isa.per == 1 {
+		copyRows(isa, dst, isa.kc, isa.kc, j.a.Data[i*j.a.Stride+k0:], j.a.Stride, rows, depth)
 		return
 	}
 	for r := range rows {

@@ -34,6 +34,15 @@ func (p *Patches) check(name string, data []float32, rows, cols int) {
 	}
 }
 
+// matrix returns the operand: the images themselves where a window is a pixel
+// and every pixel has one.
+func (p *Patches) matrix(images []float32) Matrix {
+	if p.KH == 1 && p.KW == 1 && p.Step == 1 && p.Y == 0 && p.X == 0 && p.OH == p.H && p.OW == p.W {
+		return Matrix{Data: images, Stride: p.C}
+	}
+	return Matrix{Data: images, Patches: p}
+}
+
 // patchPlace is the place of a window: of a row of the matrix.
 type patchPlace struct{ image, y, x int }
 
