@@ -76,10 +76,18 @@ type statistics struct {
 // of the positions that it has at hand together, at most chanBlock; nil if no
 // batch normalisation reads v. The op lists partial among its writes.
 func (l *lowering) wanted(v *nn.Value, k channels) *statistics {
+	if l.statisticsReader(v) == nil {
+		return nil
+	}
+	l.stats[v] = l.newStatistics(k)
+	return l.stats[v]
+}
+
+// statisticsReader returns a batch normalisation that reads v and measures it, or nil.
+func (l *lowering) statisticsReader(v *nn.Value) *nn.Node {
 	for _, r := range l.readers[v] {
-		if _, ok := r.Op.(nn.BatchNorm); ok {
-			l.stats[v] = l.newStatistics(k)
-			return l.stats[v]
+		if is[nn.BatchNorm](r) {
+			return r
 		}
 	}
 	return nil

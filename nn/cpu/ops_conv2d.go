@@ -73,6 +73,8 @@ func (l *lowering) convolve(kind string, c convolution, reads []*nn.Value, out, 
 	return op
 }
 
+// conv2d emits a convolution. A shortcut's is added to the main way, in place,
+// unless the sum is to be measured on the way (add).
 func (l *lowering) conv2d(n *nn.Node, o nn.Conv2D) {
 	x, w, y := n.In[0], n.In[1], n.Out[0]
 	c := newConvolution(kernel.ConvForward, x.Shape, y.Shape, w.Shape[1], o.Stride, o.Pad)
@@ -84,7 +86,26 @@ func (l *lowering) conv2d(n *nn.Node, o nn.Conv2D) {
 		}
 		return func(a *kernel.ConvArgs) { a.X, a.W, a.Bias = xs.get(), ws.data, bias }
 	}
+	if sum := l.directSum(c, y); sum != nil {
+		if other := otherOperand(sum, y); l.before(l.writer[other], n) && l.statisticsReader(sum.Out[0]) == nil {
+			l.done[sum] = true
+			l.convolve(o.Kind()+"+add", c, n.In, sum.Out[0], other)
+			return
+		}
+	}
 	l.convolve(o.Kind(), c, n.In, y, nil)
+}
+
+// directSum returns the sum that alone reads v, which c computes, if c can add
+// to the other operand; else nil.
+func (l *lowering) directSum(c convolution, v *nn.Value) *nn.Node {
+	if _, direct := c.conv.(*kernel.DirectConv); !direct {
+		return nil
+	}
+	if sum := l.onlyReader(v); sum != nil && is[nn.Add](sum) {
+		return sum
+	}
+	return nil
 }
 
 func (l *lowering) conv2dBackwardWeight(n *nn.Node, o nn.Conv2DBackwardWeight) {
@@ -114,10 +135,9 @@ func dataGradient(n *nn.Node) convolution {
 // it, in place.
 func (l *lowering) conv2dBackwardData(n *nn.Node) {
 	c := dataGradient(n)
-	if sum := l.onlyReader(n.Out[0]); sum != nil && is[nn.Add](sum) && l.late[sum] == nil {
-		_, direct := c.conv.(*kernel.DirectConv)
+	if sum := l.directSum(c, n.Out[0]); sum != nil && l.late[sum] == nil {
 		w := l.writer[otherOperand(sum, n.Out[0])]
-		if direct && w != nil && is[nn.Conv2DBackwardData](w) && l.before(n, w) {
+		if w != nil && is[nn.Conv2DBackwardData](w) && l.before(n, w) {
 			l.late[sum] = n
 			return
 		}

@@ -91,7 +91,7 @@ func (v *DirectConv) Run(p *pool.Pool, a ConvArgs) {
 	switch v.kind {
 	case ConvForward:
 		v.epilogue = Epilogue{Bias: a.Bias}
-		Gemm(p, pixels, s.O, depth, v.patches.matrix(a.X), Matrix{Data: a.W, Stride: depth, Trans: true}, a.Out, s.O, false, &v.epilogue)
+		Gemm(p, pixels, s.O, depth, v.patches.matrix(a.X), Matrix{Data: a.W, Stride: depth, Trans: true}, a.Out, s.O, a.Accumulate, &v.epilogue)
 	case ConvWeights:
 		GemmDeep(p, s.O, depth, pixels, v.part, Matrix{Data: a.DY, Stride: s.O, Trans: true}, v.patches.matrix(a.X), a.Out, a.Work)
 	case ConvData:

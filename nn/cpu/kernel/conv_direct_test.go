@@ -44,7 +44,7 @@ type directCase struct {
 	s              ConvShape
 	images         int
 	x, w, dy, bias []float32
-	before         []float32 // what is in dx; nil: dx is overwritten
+	before         map[ConvKind][]float32 // what is in the result; nil: it is overwritten
 }
 
 func newDirectCase(r *rand.Rand, s ConvShape) *directCase {
@@ -58,7 +58,8 @@ func newDirectCase(r *rand.Rand, s ConvShape) *directCase {
 	c := &directCase{s: s, images: 1 + r.IntN(s.Batch)}
 	c.x, c.w, c.dy = random(c.images*s.H*s.W*s.C), random(s.O*s.depth()), random(s.outputs(c.images)*s.O)
 	if r.IntN(2) == 0 {
-		c.bias, c.before = random(s.O), random(len(c.x))
+		c.bias = random(s.O)
+		c.before = map[ConvKind][]float32{ConvForward: random(len(c.dy)), ConvData: random(len(c.x))}
 	}
 	return c
 }
@@ -79,10 +80,10 @@ func (c *directCase) naive(kind ConvKind) (sum, size []float64) {
 		sum, size = of(c.w)
 	case ConvData:
 		sum, size = of(c.x)
-		for i := range c.before {
-			sum[i] = float64(c.before[i])
-			size[i] = math.Abs(sum[i])
-		}
+	}
+	for i, v := range c.before[kind] {
+		sum[i] += float64(v)
+		size[i] += math.Abs(float64(v))
 	}
 	c.s.each(c.images, func(y, w, x int) {
 		at, v := y, float64(c.x[x])*float64(c.w[w])
@@ -116,8 +117,8 @@ func (c *directCase) run(p *pool.Pool, kind ConvKind) []float32 {
 			x[i] = guard
 		}
 	}
-	if a.Accumulate = c.before != nil && kind == ConvData; a.Accumulate {
-		copy(out, c.before)
+	if a.Accumulate = c.before[kind] != nil; a.Accumulate {
+		copy(out, c.before[kind])
 	}
 	v.Run(p, a)
 	for i, x := range out[n:] {

@@ -220,7 +220,7 @@ type ConvArgs struct {
 	Out  []float32 // y, dx, or dW, overwritten
 	Work []float32 // Workspace() floats, overwritten
 
-	Accumulate bool // DirectConv of kind ConvData only: add to Out
+	Accumulate bool // DirectConv only, and not of kind ConvWeights: add to Out
 }
 
 // Run computes the convolution. It panics when an operand is too short.
