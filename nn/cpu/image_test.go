@@ -103,7 +103,7 @@ func (n *naive) loss() float64 {
 		y := make([]float64, n.rows*out.Shape[1:].Size())
 		switch o := node.Op.(type) {
 		case nn.Conv2D:
-			n.conv(y, x, node, o.Pad)
+			n.conv(y, x, node, o.Stride, o.Pad)
 		case nn.BatchNorm:
 			n.norm(y, x, node, o.Epsilon)
 		case nn.ReLU:
@@ -147,7 +147,7 @@ func (n *naive) loss() float64 {
 	return loss
 }
 
-func (n *naive) conv(y, x []float64, node *nn.Node, pad int) {
+func (n *naive) conv(y, x []float64, node *nn.Node, stride, pad int) {
 	s, o, w := node.In[0].Shape, node.Out[0].Shape, n.values[node.In[1]]
 	k := node.In[1].Shape[1]
 	for i := range y {
@@ -157,7 +157,7 @@ func (n *naive) conv(y, x []float64, node *nn.Node, pad int) {
 			y[i] = n.values[node.In[2]][ch]
 		}
 		for t := range k * k {
-			iy, ix := oy+t/k-pad, ox+t%k-pad
+			iy, ix := oy*stride+t/k-pad, ox*stride+t%k-pad
 			if iy < 0 || iy >= s[1] || ix < 0 || ix >= s[2] {
 				continue
 			}

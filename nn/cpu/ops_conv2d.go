@@ -130,14 +130,18 @@ func dataGradient(n *nn.Node) convolution {
 	return c
 }
 
-// conv2dBackwardData emits the gradient of the data, or leaves it to the sum
-// that alone reads it: a shortcut's gradient is added to that of the way round
-// it, in place.
+// conv2dBackwardData emits the gradient of the data. A shortcut's is added to
+// that of the way round it, in place, once that is known.
 func (l *lowering) conv2dBackwardData(n *nn.Node) {
 	c := dataGradient(n)
 	if sum := l.directSum(c, n.Out[0]); sum != nil && l.late[sum] == nil {
 		w := l.writer[otherOperand(sum, n.Out[0])]
-		if w != nil && is[nn.Conv2DBackwardData](w) && l.before(n, w) {
+		if l.before(w, n) {
+			l.done[sum] = true
+			l.addDataGradient(sum, n)
+			return
+		}
+		if w != nil && w != n && is[nn.Conv2DBackwardData](w) {
 			l.late[sum] = n
 			return
 		}
