@@ -74,6 +74,8 @@ type winoISA struct {
 	grad    [2]func(*winoCall)
 	weights [2]func(*winoCall)
 	output  [2]func(*winoCall)
+	sum     [2]func(*winoCall) // output with ConvTail
+	pool    [2]func(*winoCall) // output with ConvTail and max-pool
 	dw      [2]func(*winoCall)
 	micro   func(rows int, call *microCall) // gemmISA.micro for A packed by rows
 }
@@ -102,16 +104,23 @@ type winoCall struct {
 	bias    uintptr // added to the output by channel, or 0
 	ahead   int     // bytes from a pixel to the one to be fetched for a later tile
 
+	// What is done with the output on its way, see ConvTail; 0 where it is not.
+	scale, shift   uintptr
+	floor          float32
+	residual, sums [4]uintptr // rows
+
 	image   []float32 // holds the pixels
 	rowAt   [6]int    // index of each row, or winoAbsent
 	absent  []float32 // taken for a row that does not exist: all its columns and channels
 	point   []float32 // starts with the first point
 	biases  []float32
+	tail    winoTail
 	between [36 * lanes]float32
 }
 
 // The assembly counts on the layout.
 var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.ahead)-168]
+var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.sums)-232]
 
 // bind computes the addresses.
 func (c *winoCall) bind() {
@@ -125,6 +134,7 @@ func (c *winoCall) bind() {
 	c.points = uintptr(unsafe.Pointer(unsafe.SliceData(c.point)))
 	c.bias = uintptr(unsafe.Pointer(unsafe.SliceData(c.biases)))
 	c.tmp = &c.between
+	c.bindTail()
 }
 
 // setPoints says where the points lie: value (p, channel 0) at l.at(p).

@@ -10,6 +10,8 @@ var winoPaths = [...]*winoISA{
 		grad:    [2]func(*winoCall){bound(winoGrad4AVX2), bound(winoGrad2AVX2)},
 		weights: [2]func(*winoCall){bound(winoWeights4AVX2), bound(winoWeights2AVX2)},
 		output:  [2]func(*winoCall){bound(winoOutput4AVX2), bound(winoOutput2AVX2)},
+		sum:     [2]func(*winoCall){bound(winoOutput4SumAVX2), bound(winoOutput2SumAVX2)},
+		pool:    [2]func(*winoCall){bound(winoOutput4PoolAVX2), bound(winoOutput2PoolAVX2)},
 		dw:      [2]func(*winoCall){bound(winoDW4AVX2), bound(winoDW2AVX2)},
 	},
 	AVX512: {
@@ -19,6 +21,8 @@ var winoPaths = [...]*winoISA{
 		grad:    [2]func(*winoCall){bound(winoGrad4AVX512), bound(winoGrad2AVX512)},
 		weights: [2]func(*winoCall){bound(winoWeights4AVX512), bound(winoWeights2AVX512)},
 		output:  [2]func(*winoCall){bound(winoOutput4AVX512), bound(winoOutput2AVX512)},
+		sum:     [2]func(*winoCall){bound(winoOutput4SumAVX512), bound(winoOutput2SumAVX512)},
+		pool:    [2]func(*winoCall){bound(winoOutput4PoolAVX512), bound(winoOutput2PoolAVX512)},
 		dw:      [2]func(*winoCall){bound(winoDW4AVX512), bound(winoDW2AVX512)},
 	},
 }

@@ -30,6 +30,7 @@ type Conv3x3 struct {
 	rows, tiles    int // of the batch
 	src, src2, dst []float32
 	weights, bias  []float32
+	tail           ConvTail
 	vs, us, ms, ds winoLayout
 	v, u, d, local []float32 // parts of the workspace
 	first, last    int       // tiles of the shared chunk
@@ -218,6 +219,7 @@ type ConvArgs struct {
 	W    []float32 // [O,3,3,C]; not for ConvWeights
 	Bias []float32 // [O], ConvForward only, or nil
 	Out  []float32 // y, dx, or dW, overwritten
+	Tail ConvTail  // ConvForward only: what becomes of y on its way to Out
 	Work []float32 // Workspace() floats, overwritten
 
 	Accumulate bool // DirectConv only, and not of kind ConvWeights: add to Out
@@ -229,7 +231,7 @@ func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 	v.fitGroups(p.Threads())
 	v.layOut(path)
 	v.pool, v.rows, v.tiles = p, a.Rows, v.tilesOf(a.Rows)
-	v.src, v.src2, v.dst, v.weights, v.bias = a.X, a.DY, a.Out, a.W, a.Bias
+	v.src, v.src2, v.dst, v.weights, v.bias, v.tail = a.X, a.DY, a.Out, a.W, a.Bias, a.Tail
 	if len(v.workers) < p.Threads() {
 		v.workers = make([]winoWorker, p.Threads())
 		for i := range v.workers {
@@ -251,6 +253,7 @@ func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 		v.runForward()
 	}
 	v.src, v.src2, v.dst, v.weights, v.bias, v.u, v.v, v.d, v.local = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	v.tail = ConvTail{}
 }
 
 // check panics on operands that do not fit.
@@ -272,10 +275,14 @@ func (v *Conv3x3) check(a ConvArgs) {
 		return
 	}
 	need("W", a.W, 9*v.k*v.n)
+	if a.Tail.Pool {
+		pixels = a.Rows * (v.h / 2) * (v.w / 2)
+	}
 	need("Out", a.Out, pixels*v.n)
 	if a.Bias != nil {
 		need("Bias", a.Bias, v.n)
 	}
+	a.Tail.check(v, a.Rows*v.h*v.w*v.n, need)
 }
 
 // runForward does the convolution in one of two ways: with segments, threads

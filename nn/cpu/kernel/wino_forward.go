@@ -31,12 +31,18 @@ func (v *Conv3x3) transformOutput(worker, first, last, g int, m []float32) {
 		c.biases = v.bias[n0:n1]
 	}
 	c.setPoints(&v.ms, n1-n0, v.isa.lanes)
-	transform, a := v.isa.output[v.alg.id], v.alg
+	c.tail.set(&v.tail, n0, n1)
+	transform, a := v.outputTransform(), v.alg
 	v.eachTile(c, v.n, first, last, func(i int, t tileAt) {
-		c.setWindow(t.image*v.h*v.w*v.n, v.h, v.w, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
+		if v.tail.Pool {
+			c.setPooled(t.image, v.h, v.w, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
+		} else {
+			c.setWindow(t.image*v.h*v.w*v.n, v.h, v.w, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
+		}
 		c.point = m[i*v.ms.row:]
 		transform(c)
 	})
+	c.tail = winoTail{}
 }
 
 // multiply computes M = V U for the tiles of a chunk and a group of channels:

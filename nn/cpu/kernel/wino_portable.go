@@ -7,8 +7,10 @@ var portableWino = winoISA{
 	input:   [2]func(*winoCall){toPoints(6, 6, input4), toPoints(2, 3, input2)},
 	grad:    [2]func(*winoCall){toPoints(4, 6, grad4), toPoints(2, 3, grad2)},
 	weights: [2]func(*winoCall){toPoints(3, 6, weights4), toPoints(3, 3, weights2)},
-	output:  [2]func(*winoCall){fromPoints(6, 4, output4), fromPoints(3, 2, output2)},
-	dw:      [2]func(*winoCall){fromPoints(6, 3, dw4), fromPoints(3, 3, dw2)},
+	output:  [2]func(*winoCall){fromPoints(6, 4, output4, storePixel), fromPoints(3, 2, output2, storePixel)},
+	sum:     [2]func(*winoCall){fromPoints(6, 4, output4, storeTail), fromPoints(3, 2, output2, storeTail)},
+	pool:    [2]func(*winoCall){fromPoints(6, 4, output4, storePooled), fromPoints(3, 2, output2, storePooled)},
+	dw:      [2]func(*winoCall){fromPoints(6, 3, dw4, storePixel), fromPoints(3, 3, dw2, storePixel)},
 }
 
 // line holds the values of a transform in one dimension, for four channels.
@@ -47,8 +49,9 @@ func toPoints(in, out int, f func(*line)) func(*winoCall) {
 	}
 }
 
-// fromPoints makes a transform of in x in points to out x out pixels.
-func fromPoints(in, out int, f func(*line)) func(*winoCall) {
+// fromPoints makes a transform of in x in points to out x out pixels. store
+// gets four channels, those of vector i, of the pixel in row y and column x.
+func fromPoints(in, out int, f func(*line), store func(c *winoCall, y, x, i int, v [4]float32)) func(*winoCall) {
 	return func(c *winoCall) {
 		at := 0
 		for i := range c.vectors {
@@ -69,20 +72,66 @@ func fromPoints(in, out int, f func(*line)) func(*winoCall) {
 				}
 				f(&column)
 				for y := range out {
-					if c.rowAt[y] == winoAbsent {
-						continue
+					for j := range c.biases[:min(4, len(c.biases))] {
+						column[y][j] += c.biases[4*i+j]
 					}
-					if c.biases != nil {
-						for j, b := range c.biases[4*i : 4*i+4] {
-							column[y][j] += b
-						}
-					}
-					*(*[4]float32)(c.image[c.rowAt[y]+x*c.pixel/4+4*i:]) = column[y]
+					store(c, y, x, i, column[y])
 				}
 			}
 			at += c.step[i&1] / 4
 		}
 	}
+}
+
+// storePixel writes a pixel.
+func storePixel(c *winoCall, y, x, i int, v [4]float32) {
+	if c.rowAt[y] != winoAbsent {
+		*(*[4]float32)(c.image[c.rowAt[y]+x*c.pixel/4+4*i:]) = v
+	}
+}
+
+// storeTail does what ConvTail says and writes a pixel.
+func storeTail(c *winoCall, y, x, i int, v [4]float32) {
+	if c.rowAt[y] == winoAbsent {
+		return
+	}
+	t, at := &c.tail, c.rowAt[y]+x*c.pixel/4+4*i
+	if t.residual != nil {
+		for j, r := range t.residual[at : at+4] {
+			v[j] += r
+		}
+	}
+	if t.sum != nil {
+		*(*[4]float32)(t.sum[at:]) = v
+	}
+	if t.scale != nil {
+		v = t.affine(i, v)
+	}
+	storePixel(c, y, x, i, v)
+}
+
+// affine is v scale + shift, at least floor.
+func (t *winoTail) affine(i int, v [4]float32) [4]float32 {
+	for j := range v {
+		v[j] = max(affine(v[j], t.scale[4*i+j], t.shift[4*i+j]), t.floor)
+	}
+	return v
+}
+
+// storePooled writes the first pixel of a window, or the maximum with what is
+// there; the last pixel of a row or column without a partner is in no window.
+func storePooled(c *winoCall, y, x, i int, v [4]float32) {
+	if c.rowAt[y/2] == winoAbsent || c.columns>>(x|1)&1 == 0 {
+		return
+	}
+	v = c.tail.affine(i, v)
+	to := (*[4]float32)(c.image[c.rowAt[y/2]+x/2*c.pixel/4+4*i:])
+	for j := range v {
+		if x%2+y%2 > 0 {
+			v[j] = max(v[j], to[j])
+		}
+	}
+	*to = v
 }
 
 // The transforms of wino.go's matrices, as gen/wino.go writes them.

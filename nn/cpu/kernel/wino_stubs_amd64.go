@@ -149,6 +149,18 @@ func winoOutput4AVX2(call *uintptr)
 func winoOutput4AVX512(call *uintptr)
 
 //go:noescape
+func winoOutput4SumAVX2(call *uintptr)
+
+//go:noescape
+func winoOutput4SumAVX512(call *uintptr)
+
+//go:noescape
+func winoOutput4PoolAVX2(call *uintptr)
+
+//go:noescape
+func winoOutput4PoolAVX512(call *uintptr)
+
+//go:noescape
 func winoDW4AVX2(call *uintptr)
 
 //go:noescape
@@ -177,6 +189,18 @@ func winoOutput2AVX2(call *uintptr)
 
 //go:noescape
 func winoOutput2AVX512(call *uintptr)
+
+//go:noescape
+func winoOutput2SumAVX2(call *uintptr)
+
+//go:noescape
+func winoOutput2SumAVX512(call *uintptr)
+
+//go:noescape
+func winoOutput2PoolAVX2(call *uintptr)
+
+//go:noescape
+func winoOutput2PoolAVX512(call *uintptr)
 
 //go:noescape
 func winoDW2AVX2(call *uintptr)

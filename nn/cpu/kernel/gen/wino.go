@@ -82,17 +82,23 @@ func wino(f *vecFile) {
 		f.fn(name, "func(call *uintptr)", func(k *kern) { k.toPoints(l) })
 	}
 	fromPoints := func(name string, l line) {
-		f.fn(name, "func(call *uintptr)", func(k *kern) { k.fromPoints(l) })
+		f.fn(name, "func(call *uintptr)", func(k *kern) { k.fromPoints(l, false) })
+	}
+	withTails := func(name string, l line) {
+		f.fn(name+"Sum", "func(call *uintptr)", func(k *kern) { k.fromPoints(l, true) })
+		f.fn(name+"Pool", "func(call *uintptr)", func(k *kern) { k.pooledFromPoints(l) })
 	}
 	toPoints("winoInput4", lineInput4)
 	toPoints("winoGrad4", lineGrad4)
 	toPoints("winoWeights4", lineWeights4)
 	fromPoints("winoOutput4", lineOutput4)
+	withTails("winoOutput4", lineOutput4)
 	fromPoints("winoDW4", lineDW4)
 	toPoints("winoInput2", lineInput2)
 	toPoints("winoGrad2", lineGrad2)
 	toPoints("winoWeights2", lineWeights2)
 	fromPoints("winoOutput2", lineOutput2)
+	withTails("winoOutput2", lineOutput2)
 	fromPoints("winoDW2", lineDW2)
 }
 
@@ -247,9 +253,10 @@ func rowsAt(call, at Register, n int) []Register {
 	return rows
 }
 
-// eachColumn runs f for n columns of pixels, with the offset of the column;
-// for a column that does not exist, absent runs instead.
-func (k *kern) eachColumn(call Register, n int, f func(x int, column Register), absent func(x int)) {
+// eachColumn runs f for n columns of pixels, with the offset of the column,
+// which grows by a pixel after every so many; for a column that does not
+// exist, absent runs instead.
+func (k *kern) eachColumn(call Register, n, every int, f func(x int, column Register), absent func(x int)) {
 	column := GP64()
 	XORQ(column, column)
 	for x := range n {
@@ -265,7 +272,7 @@ func (k *kern) eachColumn(call Register, n int, f func(x int, column Register), 
 			absent(x)
 			Label(next)
 		}
-		if x < n-1 {
+		if x < n-1 && x%every == every-1 {
 			ADDQ(Mem{Base: call, Disp: winoPixel}, column)
 		}
 	}
@@ -295,7 +302,7 @@ func (k *kern) toPoints(l line) {
 func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register) {
 	t := k.newBetween(call, len(p.out), l.in)
 	rows := rowsAt(call, at, l.in)
-	k.eachColumn(call, l.in, func(x int, column Register) {
+	k.eachColumn(call, l.in, 1, func(x int, column Register) {
 		if part <= 0 {
 			fetchAhead(l, x, call, column, rows)
 		}
@@ -328,39 +335,56 @@ func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register
 }
 
 // fromPoints transforms points back to pixels: rows first, then columns.
-func (k *kern) fromPoints(l line) {
+// With a tail it goes on from there, see sumTail.
+func (k *kern) fromPoints(l line, tail bool) {
 	k.winoLoop(l, func(call, points, at Register) {
-		t := k.newBetween(call, l.in, l.out)
-		row := GP64()
-		MOVQ(points, row)
-		from := xSteps(call, row, l.in)
-		for y := range l.in {
-			d := make([]VecVirtual, l.in)
-			for x := range d {
-				d[x] = k.vec()
-				VMOVUPS(from[x], d[x])
-			}
-			for x, v := range l.do(k, d, -1) {
-				t.set(y, x, v)
-			}
-			if y < l.in-1 {
-				ADDQ(Mem{Base: call, Disp: winoYStep}, row)
-			}
-		}
+		t := k.rowsFromPoints(l, call, points)
 		rows := rowsAt(call, at, l.out)
-		k.eachColumn(call, l.out, func(x int, column Register) {
+		k.eachColumn(call, l.out, 1, func(x int, column Register) {
 			fetchAhead(l, x, call, column, rows)
-			d := make([]VecVirtual, l.in)
-			for y := range d {
-				d[y] = t.get(y, x)
-			}
-			v := l.do(k, d, -1)
+			v := t.column(l, x)
 			k.addBias(call, at, v)
+			if tail {
+				place := GP64()
+				LEAQ(Mem{Base: column, Index: at, Scale: 1}, place)
+				k.sumTail(call, at, place, v)
+			}
 			for y := range v {
 				VMOVUPS(v[y], Mem{Base: rows[y], Index: column, Scale: 1})
 			}
 		}, nil)
 	})
+}
+
+// rowsFromPoints transforms the rows of points.
+func (k *kern) rowsFromPoints(l line, call, points Register) *between {
+	t := k.newBetween(call, l.in, l.out)
+	row := GP64()
+	MOVQ(points, row)
+	from := xSteps(call, row, l.in)
+	for y := range l.in {
+		d := make([]VecVirtual, l.in)
+		for x := range d {
+			d[x] = k.vec()
+			VMOVUPS(from[x], d[x])
+		}
+		for x, v := range l.do(k, d, -1) {
+			t.set(y, x, v)
+		}
+		if y < l.in-1 {
+			ADDQ(Mem{Base: call, Disp: winoYStep}, row)
+		}
+	}
+	return t
+}
+
+// column transforms column x of rows that have been transformed.
+func (t *between) column(l line, x int) []VecVirtual {
+	d := make([]VecVirtual, l.in)
+	for y := range d {
+		d[y] = t.get(y, x)
+	}
+	return l.do(t.k, d, -1)
 }
 
 // fetchAhead fetches the pixels of column x for a later tile.
