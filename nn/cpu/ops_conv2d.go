@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"slices"
+
 	"sdnn/nn"
 	"sdnn/nn/cpu/kernel"
 	"sdnn/nn/cpu/pool"
@@ -38,13 +40,14 @@ func newConvolution(kind kernel.ConvKind, x, y nn.Shape, k, stride, pad int) con
 	return convolution{kind: kind, shape: s, conv: newConvolver(kind, s)}
 }
 
-// convolve emits an op that writes c to out, or adds it to the value before.
-func (l *lowering) convolve(kind string, c convolution, reads []*nn.Value, out, before *nn.Value) *op {
+// convolve emits an op that writes c to out, or adds it to the value before. The
+// function that c.args makes may set it to write to the values beside as well.
+func (l *lowering) convolve(kind string, c convolution, reads []*nn.Value, out, before *nn.Value, beside ...*nn.Value) *op {
 	work := l.temp(c.conv.Workspace())
 	if before != nil {
 		reads = append(reads[:len(reads):len(reads)], before)
 	}
-	op := l.emit(kind, reads, []*nn.Value{out, work}, func(b *binder) func() {
+	op := l.emit(kind, reads, append([]*nn.Value{out, work}, beside...), func(b *binder) func() {
 		a := kernel.ConvArgs{Accumulate: before != nil}
 		o, ws, set := b.ref(out), b.ref(work), c.args(b)
 		first := func() {}
@@ -60,7 +63,7 @@ func (l *lowering) convolve(kind string, c convolution, reads []*nn.Value, out, 
 			c.conv.Run(b.s.pool, a)
 		}
 	})
-	if before != nil {
+	if before != nil && !l.readsElsewhere(reads, before) {
 		op.inPlace(len(reads) - 1)
 	}
 	s := c.shape
@@ -73,11 +76,30 @@ func (l *lowering) convolve(kind string, c convolution, reads []*nn.Value, out, 
 	return op
 }
 
+// readsElsewhere reports whether v, the last of the reads, is also read as
+// another operand, and so must not be overwritten by the result.
+func (l *lowering) readsElsewhere(reads []*nn.Value, v *nn.Value) bool {
+	return slices.ContainsFunc(reads[:len(reads)-1], func(r *nn.Value) bool { return l.rootOf(r) == l.rootOf(v) })
+}
+
 // conv2d emits a convolution. A shortcut's is added to the main way, in place,
 // unless the sum is to be measured on the way (add).
-func (l *lowering) conv2d(n *nn.Node, o nn.Conv2D) {
-	x, w, y := n.In[0], n.In[1], n.Out[0]
-	c := newConvolution(kernel.ConvForward, x.Shape, y.Shape, w.Shape[1], o.Stride, o.Pad)
+func (l *lowering) conv2d(n *nn.Node) {
+	c, y := forwardConvolution(n), n.Out[0]
+	if sum := l.directSum(c, y); sum != nil {
+		if other := otherOperand(sum, y); l.before(l.writer[other], n) && l.statisticsReader(sum.Out[0]) == nil {
+			l.done[sum] = true
+			l.convolve(n.Op.Kind()+"+add", c, n.In, sum.Out[0], other)
+			return
+		}
+	}
+	l.convolve(n.Op.Kind(), c, n.In, y, nil)
+}
+
+// forwardConvolution is the convolution that node n computes.
+func forwardConvolution(n *nn.Node) convolution {
+	o, x, w := n.Op.(nn.Conv2D), n.In[0], n.In[1]
+	c := newConvolution(kernel.ConvForward, x.Shape, n.Out[0].Shape, w.Shape[1], o.Stride, o.Pad)
 	c.args = func(b *binder) func(*kernel.ConvArgs) {
 		xs, ws := b.ref(x), b.ref(w)
 		var bias []float32
@@ -86,14 +108,7 @@ func (l *lowering) conv2d(n *nn.Node, o nn.Conv2D) {
 		}
 		return func(a *kernel.ConvArgs) { a.X, a.W, a.Bias = xs.get(), ws.data, bias }
 	}
-	if sum := l.directSum(c, y); sum != nil {
-		if other := otherOperand(sum, y); l.before(l.writer[other], n) && l.statisticsReader(sum.Out[0]) == nil {
-			l.done[sum] = true
-			l.convolve(o.Kind()+"+add", c, n.In, sum.Out[0], other)
-			return
-		}
-	}
-	l.convolve(o.Kind(), c, n.In, y, nil)
+	return c
 }
 
 // directSum returns the sum that alone reads v, which c computes, if c can add
@@ -102,7 +117,7 @@ func (l *lowering) directSum(c convolution, v *nn.Value) *nn.Node {
 	if _, direct := c.conv.(*kernel.DirectConv); !direct {
 		return nil
 	}
-	if sum := l.onlyReader(v); sum != nil && is[nn.Add](sum) {
+	if sum := l.onlyReader(v); sum != nil && is[nn.Add](sum) && !l.done[sum] {
 		return sum
 	}
 	return nil

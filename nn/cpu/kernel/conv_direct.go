@@ -40,6 +40,9 @@ type DirectConv struct {
 
 	args       ConvArgs // of the call in progress
 	epilogue   Epilogue
+	coef       [][]float32 // scale and shift of a part of the channels, by worker
+	beside     [1]Matrix
+	runTail    func(row, rows, col, cols int, c []float32, ldc, worker int)
 	runWeights func(task, worker int)
 	runClear   func(task, worker int)
 }
@@ -65,7 +68,7 @@ func NewDirectConv(kind ConvKind, s ConvShape) *DirectConv {
 	if kind == ConvData {
 		v.planClasses()
 	}
-	v.runWeights, v.runClear = v.weightsTask, v.clearTask
+	v.runWeights, v.runClear, v.runTail = v.weightsTask, v.clearTask, v.applyTail
 	return v
 }
 
@@ -87,10 +90,13 @@ func (v *DirectConv) Run(p *pool.Pool, a ConvArgs) {
 		panic(fmt.Sprintf("kernel: DirectConv of %d images, planned for 1 to %d", a.Rows, s.Batch))
 	}
 	v.args = a
+	for len(v.coef) < p.Threads() {
+		v.coef = append(v.coef, make([]float32, 2*s.O))
+	}
 	pixels, depth := s.outputs(a.Rows), s.depth()
 	switch v.kind {
 	case ConvForward:
-		v.epilogue = Epilogue{Bias: a.Bias}
+		v.epilogue = v.tailEpilogue()
 		Gemm(p, pixels, s.O, depth, v.patches.matrix(a.X), Matrix{Data: a.W, Stride: depth, Trans: true}, a.Out, s.O, a.Accumulate, &v.epilogue)
 	case ConvWeights:
 		GemmDeep(p, s.O, depth, pixels, v.part, Matrix{Data: a.DY, Stride: s.O, Trans: true}, v.patches.matrix(a.X), a.Out, a.Work)
