@@ -40,6 +40,7 @@ type lowering struct {
 	stats   map[*nn.Value]*statistics // that the makers of the values fill
 	late    map[*nn.Node]*nn.Node     // gradients of data by the sum that they are added to
 	tails   map[*nn.Node]*convTail    // by the node in whose place they run
+	kept    []*kept                   // of an evaluation
 	scratch int                       // scratch values made so far
 	ops     []op
 }

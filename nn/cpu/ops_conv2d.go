@@ -43,13 +43,13 @@ func newConvolution(kind kernel.ConvKind, x, y nn.Shape, k, stride, pad int) con
 // convolve emits an op that writes c to out, or adds it to the value before. The
 // function that c.args makes may set it to write to the values beside as well.
 func (l *lowering) convolve(kind string, c convolution, reads []*nn.Value, out, before *nn.Value, beside ...*nn.Value) *op {
-	work := l.temp(c.conv.Workspace())
+	work, kept := l.temp(c.conv.Workspace()), l.keepWeights(c.conv)
 	if before != nil {
 		reads = append(reads[:len(reads):len(reads)], before)
 	}
 	op := l.emit(kind, reads, append([]*nn.Value{out, work}, beside...), func(b *binder) func() {
 		a := kernel.ConvArgs{Accumulate: before != nil}
-		o, ws, set := b.ref(out), b.ref(work), c.args(b)
+		o, ws, set, keep := b.ref(out), b.ref(work), c.args(b), kept.binder(b)
 		first := func() {}
 		if before != nil {
 			if from := b.ref(before); &from.data[0] != &o.data[0] {
@@ -60,6 +60,7 @@ func (l *lowering) convolve(kind string, c convolution, reads []*nn.Value, out, 
 			first()
 			a.Rows, a.Out, a.Work = b.s.rows, o.data, ws.data
 			set(&a)
+			keep(&a)
 			c.conv.Run(b.s.pool, a)
 		}
 	})

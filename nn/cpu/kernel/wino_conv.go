@@ -34,6 +34,8 @@ type Conv3x3 struct {
 	vs, us, ms, ds winoLayout
 	v, u, d, local []float32 // parts of the workspace
 	first, last    int       // tiles of the shared chunk
+	kept           keptWeights
+	keptNow        bool      // u is what the last call left
 	absent         []float32 // zeros
 	workers        []winoWorker
 	runWeights     func(task, worker int)
@@ -220,6 +222,8 @@ type ConvArgs struct {
 	Bias []float32 // [O], ConvForward only, or nil
 	Out  []float32 // y, dx, or dW, overwritten
 	Tail ConvTail  // ConvForward only: what becomes of y on its way to Out
+	Kept []float32 // ConvForward only: KeptWeights() floats for W transformed, left alone between calls; or nil
+	Same bool      // W is what it was at the last call, and Kept what that left
 	Work []float32 // Workspace() floats, overwritten
 
 	Accumulate bool // DirectConv only, and not of kind ConvWeights: add to Out
@@ -240,7 +244,10 @@ func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 	}
 	v.u, v.v, v.d = nil, nil, nil
 	u, points := v.sharedU(), v.sharedPoints()
-	if u > 0 {
+	switch {
+	case a.Kept != nil:
+		v.useKept(&a)
+	case u > 0:
 		v.u = a.Work[:u]
 	}
 	if points > 0 {
@@ -253,7 +260,7 @@ func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 		v.runForward()
 	}
 	v.src, v.src2, v.dst, v.weights, v.bias, v.u, v.v, v.d, v.local = nil, nil, nil, nil, nil, nil, nil, nil, nil
-	v.tail = ConvTail{}
+	v.tail, v.keptNow = ConvTail{}, false
 }
 
 // check panics on operands that do not fit.
@@ -290,7 +297,9 @@ func (v *Conv3x3) check(a ConvArgs) {
 // chunk, tiles of its input and then groups of its output channels.
 func (v *Conv3x3) runForward() {
 	if v.segments > 0 {
-		v.pool.Run(v.groups()*ceilDiv(v.k, winoDepth), v.runWeights)
+		if !v.keptNow {
+			v.pool.Run(v.groups()*ceilDiv(v.k, winoDepth), v.runWeights)
+		}
 		v.pool.Run(ceilDiv(v.tiles, v.chunk), v.runChunk)
 		return
 	}
@@ -333,7 +342,7 @@ func (v *Conv3x3) groupTask(g, worker int) {
 	if v.u != nil {
 		u = v.u[g*v.us.size:][:v.us.size]
 	}
-	if v.first == 0 {
+	if v.first == 0 && !v.keptNow {
 		for k0 := 0; k0 < v.k; k0 += winoDepth {
 			v.transformWeights(worker, g, k0, min(k0+winoDepth, v.k), u, temp)
 		}

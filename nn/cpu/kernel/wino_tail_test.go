@@ -91,7 +91,7 @@ func TestConvTail(t *testing.T) {
 	p := pool.New(2)
 	defer p.Close()
 	eachPath(t, func(t *testing.T) {
-		for i, s := range [][5]int{{3, 5, 7, 16, 48}, {2, 8, 8, 32, 160}, {5, 2, 2, 16, 32}, {2, 9, 6, 16, 32}, {1, 3, 3, 16, 16}, {2, 3, 2, 16, 16}} {
+		for i, s := range [][5]int{{3, 5, 7, 16, 48}, {1, 8, 8, 16, 160}, {5, 2, 2, 16, 32}, {2, 9, 6, 16, 32}, {1, 3, 3, 16, 16}, {2, 3, 2, 16, 16}} {
 			for bits := range 32 {
 				k := tailCase{rows: s[0], h: s[1], w: s[2], c: s[3], o: s[4], bias: (bits+i)%2 == 0,
 					residual: bits&1 > 0, sum: bits&2 > 0, affine: bits&4 > 0}
@@ -159,5 +159,38 @@ func TestConvTailRefuses(t *testing.T) {
 			conv := NewConv3x3(a.kind, 2, 4, 4, 16, 16)
 			conv.Run(p, ConvArgs{Rows: 2, X: x, W: make([]float32, 9*256), Out: make([]float32, len(x)), Work: make([]float32, conv.Workspace()), Tail: a.tail})
 		}()
+	}
+}
+
+// TestKeptWeights: a call that finds the weights transformed ends in the bits of
+// one that transforms them, and does not look at W; on another number of
+// threads or code path they are transformed again.
+func TestKeptWeights(t *testing.T) {
+	for _, s := range [][5]int{{3, 5, 7, 16, 48}, {2, 2, 2, 32, 160}, {17, 32, 32, 16, 16}} {
+		k := tailCase{rows: s[0], h: s[1], w: s[2], c: s[3], o: s[4]}
+		conv := NewConv3x3(ConvForward, k.rows, k.h, k.w, k.c, k.o)
+		a := ConvArgs{Rows: k.rows, Work: make([]float32, conv.Workspace()), Kept: make([]float32, conv.KeptWeights())}
+		a.X = random(make([]float32, k.rows*k.h*k.w*k.c), 1, 1)
+		weights := random(make([]float32, 9*k.c*k.o), 2, 0.1)
+		a.Out = make([]float32, k.rows*k.h*k.w*k.o)
+		for _, threads := range []int{1, 4} {
+			p := pool.New(threads)
+			defer p.Close()
+			eachPath(t, func(t *testing.T) {
+				want := make([]float32, len(a.Out))
+				k.convolve(p, ConvTail{}, want)
+				for i, same := range []bool{true, true, false, true} { // the first Same is for another path or pool
+					a.W, a.Same = weights, same
+					if i%2 == 1 {
+						a.W = make([]float32, len(weights))
+					}
+					clear(a.Out)
+					conv.Run(p, a)
+					if !sameFloats(a.Out, want) {
+						t.Errorf("%v, call %d on %d threads: other bits with kept weights", &k, i, threads)
+					}
+				}
+			})
+		}
 	}
 }
