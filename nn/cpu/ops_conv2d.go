@@ -15,14 +15,24 @@ type convolver interface {
 }
 
 // newConvolver returns the fast way where there is one: for 3x3 kernels of
-// stride 1 and padding 1 whose channels are multiples of 16.
+// stride 1 or 2 and padding 1 whose channels are multiples of 16.
 func newConvolver(kind kernel.ConvKind, s kernel.ConvShape) convolver {
-	if s.K == 3 && s.Stride == 1 && s.Pad == 1 && kernel.FastConv() {
-		if fast := kernel.NewConv3x3(kind, s.Batch, s.H, s.W, s.C, s.O); fast != nil {
-			return fast
-		}
+	if fast := newFast(kind, s); fast != nil {
+		return fast
 	}
 	return kernel.NewDirectConv(kind, s)
+}
+
+// newFast returns Winograd's way, or nil.
+func newFast(kind kernel.ConvKind, s kernel.ConvShape) *kernel.Conv3x3 {
+	switch {
+	case s.K != 3 || s.Pad != 1 || !kernel.FastConv():
+	case s.Stride == 1:
+		return kernel.NewConv3x3(kind, s.Batch, s.H, s.W, s.C, s.O)
+	case s.Stride == 2:
+		return kernel.NewStridedConv3x3(kind, s.Batch, s.H, s.W, s.C, s.O)
+	}
+	return nil
 }
 
 // convolution is a convolution of x [N,H,W,C] to y [N,H',W',O], or one of its

@@ -4,17 +4,17 @@ package kernel
 var portableWino = winoISA{
 	lanes:   4,
 	micro:   func(rows int, call *microCall) { microPortable(rows, false, call) },
-	input:   [2]func(*winoCall){toPoints(6, 6, input4), toPoints(2, 3, input2)},
-	grad:    [2]func(*winoCall){toPoints(4, 6, grad4), toPoints(2, 3, grad2)},
-	weights: [2]func(*winoCall){toPoints(3, 6, weights4), toPoints(3, 3, weights2)},
-	output:  [2]func(*winoCall){fromPoints(6, 4, output4, storePixel), fromPoints(3, 2, output2, storePixel)},
-	sum:     [2]func(*winoCall){fromPoints(6, 4, output4, storeTail), fromPoints(3, 2, output2, storeTail)},
-	pool:    [2]func(*winoCall){fromPoints(6, 4, output4, storePooled), fromPoints(3, 2, output2, storePooled)},
-	dw:      [2]func(*winoCall){fromPoints(6, 3, dw4, storePixel), fromPoints(3, 3, dw2, storePixel)},
+	input:   [winoAlgorithms]func(*winoCall){toPoints(6, 6, input4), toPoints(2, 3, input2), toPoints(9, 9, inputS), toPoints(5, 9, dataS)},
+	grad:    [winoAlgorithms]func(*winoCall){toPoints(4, 6, grad4), toPoints(2, 3, grad2), toPoints(4, 9, gradS)},
+	weights: [winoAlgorithms]func(*winoCall){toPoints(3, 6, weights4), toPoints(3, 3, weights2), toPoints(3, 6, tapsS), toPoints(3, 6, tapsS)},
+	output:  [winoAlgorithms]func(*winoCall){fromPoints(6, 4, output4, storePixel), fromPoints(3, 2, output2, storePixel), fromPoints(9, 4, outS, storePixel), fromPoints(9, 8, dxS, storePixel)},
+	sum:     [winoAlgorithms]func(*winoCall){fromPoints(6, 4, output4, storeTail), fromPoints(3, 2, output2, storeTail), fromPoints(9, 4, outS, storeTail)},
+	pool:    [winoAlgorithms]func(*winoCall){fromPoints(6, 4, output4, storePooled), fromPoints(3, 2, output2, storePooled), fromPoints(9, 4, outS, storePooled)},
+	dw:      [winoAlgorithms]func(*winoCall){fromPoints(6, 3, dw4, storePixel), fromPoints(3, 3, dw2, storePixel), fromPoints(6, 3, dwS, storePixel)},
 }
 
 // line holds the values of a transform in one dimension, for four channels.
-type line = [6][4]float32
+type line = [winoRows][4]float32
 
 // toPoints makes a transform of in x in pixels to out x out points of one in
 // one dimension.
@@ -22,7 +22,7 @@ func toPoints(in, out int, f func(*line)) func(*winoCall) {
 	return func(c *winoCall) {
 		at := 0
 		for i := range c.vectors {
-			var t [6]line // columns, transformed
+			var t [winoRows]line // columns, transformed
 			for x := range in {
 				if c.columns>>x&1 == 0 {
 					continue
@@ -55,7 +55,7 @@ func fromPoints(in, out int, f func(*line), store func(c *winoCall, y, x, i int,
 	return func(c *winoCall) {
 		at := 0
 		for i := range c.vectors {
-			var t [6]line // rows, transformed
+			var t [winoRows]line // rows, transformed
 			for y := range in {
 				for x := range in {
 					t[y][x] = [4]float32(c.point[at+(y*c.yStep+c.xStep[x])/4:])

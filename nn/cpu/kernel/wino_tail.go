@@ -90,11 +90,11 @@ func (c *winoCall) bindRows(rows *[4]uintptr, image []float32) {
 	}
 }
 
-// setPooled is setWindow for the max-pool of an image [h, w, ch], with n rows
-// from y0 and x0 on in the image before the pool.
-func (c *winoCall) setPooled(image, h, w, ch, first, y0, x0, n int) {
-	c.columns = 1<<min(n, w-x0) - 1
-	h, w = h/2, w/2
+// setPooled is setWindow for the max-pool of an image, with n rows from y0 and
+// x0 on in the image before the pool.
+func (c *winoCall) setPooled(image int, im plane, ch, first, y0, x0, n int) {
+	c.columns = 1<<min(n, im.w-x0) - 1
+	h, w := im.h/2, im.w/2
 	for i := range c.rowAt {
 		c.rowAt[i] = winoAbsent
 		if y := y0/2 + i; y < h && i < n/2 {

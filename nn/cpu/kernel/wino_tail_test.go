@@ -9,7 +9,8 @@ import (
 
 // tailCase is a convolution with a tail.
 type tailCase struct {
-	rows, h, w, c, o int
+	rows, h, w, c, o int // h and w of x
+	stride           int
 	bias             bool
 	tail             ConvTail // whose slices are made by operands
 	residual, sum    bool
@@ -17,13 +18,14 @@ type tailCase struct {
 }
 
 func (k *tailCase) String() string {
-	return fmt.Sprintf("%d of %dx%d, %d to %d, bias %v residual %v sum %v affine %v relu %v pool %v",
-		k.rows, k.h, k.w, k.c, k.o, k.bias, k.residual, k.sum, k.affine, k.tail.ReLU, k.tail.Pool)
+	return fmt.Sprintf("%d of %dx%d, %d to %d, stride %d, bias %v residual %v sum %v affine %v relu %v pool %v",
+		k.rows, k.h, k.w, k.c, k.o, k.stride, k.bias, k.residual, k.sum, k.affine, k.tail.ReLU, k.tail.Pool)
 }
 
 // convolve runs the convolution with tail t into out.
 func (k *tailCase) convolve(p *pool.Pool, t ConvTail, out []float32) {
-	conv := NewConv3x3(ConvForward, k.rows+1, k.h, k.w, k.c, k.o)
+	c := winoCase{kind: ConvForward, batch: k.rows + 1, h: k.h, w: k.w, c: k.c, o: k.o, stride: k.stride}
+	conv := c.plan()
 	a := ConvArgs{Rows: k.rows, Work: make([]float32, conv.Workspace()), Out: out, Tail: t}
 	a.X = random(make([]float32, k.rows*k.h*k.w*k.c), 1, 1)
 	a.W = random(make([]float32, 9*k.c*k.o), 2, 0.1)
@@ -33,9 +35,12 @@ func (k *tailCase) convolve(p *pool.Pool, t ConvTail, out []float32) {
 	conv.Run(p, a)
 }
 
+// size is the number of values of y.
+func (k *tailCase) size() int { return k.rows * ceilDiv(k.h, k.stride) * ceilDiv(k.w, k.stride) * k.o }
+
 // operands makes the operands of the tail.
 func (k *tailCase) operands() ConvTail {
-	t, size := k.tail, k.rows*k.h*k.w*k.o
+	t, size := k.tail, k.size()
 	if k.residual {
 		t.Residual = random(make([]float32, size), 4, 1)
 	}
@@ -51,7 +56,7 @@ func (k *tailCase) operands() ConvTail {
 // want does one pass after the other.
 func (k *tailCase) want(p *pool.Pool) (out, sum []float32) {
 	t := k.operands()
-	sum = make([]float32, k.rows*k.h*k.w*k.o)
+	sum = make([]float32, k.size())
 	k.convolve(p, ConvTail{}, sum)
 	if k.residual {
 		Add(sum, sum, t.Residual)
@@ -73,11 +78,12 @@ func (k *tailCase) want(p *pool.Pool) (out, sum []float32) {
 
 // pooled takes the maxima by rows of windows.
 func (k *tailCase) pooled(x, coef []float32) []float32 {
-	row, windows := k.w*k.o, k.w/2*k.o
+	h, w := ceilDiv(k.h, k.stride), ceilDiv(k.w, k.stride)
+	row, windows := w*k.o, w/2*k.o
 	var out []float32
 	for n := range k.rows {
-		for y := range k.h / 2 {
-			at := (n*k.h + 2*y) * row
+		for y := range h / 2 {
+			at := (n*h + 2*y) * row
 			to := make([]float32, windows)
 			AffinePool(to, x[at:at+row], x[at+row:at+2*row], coef)
 			out = append(out, to...)
@@ -91,9 +97,9 @@ func TestConvTail(t *testing.T) {
 	p := pool.New(2)
 	defer p.Close()
 	eachPath(t, func(t *testing.T) {
-		for i, s := range [][5]int{{3, 5, 7, 16, 48}, {1, 8, 8, 16, 160}, {5, 2, 2, 16, 32}, {2, 9, 6, 16, 32}, {1, 3, 3, 16, 16}, {2, 3, 2, 16, 16}} {
+		for i, s := range [][6]int{{3, 13, 9, 16, 48, 2}, {3, 5, 7, 16, 48, 1}, {1, 8, 8, 16, 160, 1}, {5, 2, 2, 16, 32, 1}, {2, 9, 6, 16, 32, 1}, {1, 3, 3, 16, 16, 1}, {2, 3, 2, 16, 16, 1}} {
 			for bits := range 32 {
-				k := tailCase{rows: s[0], h: s[1], w: s[2], c: s[3], o: s[4], bias: (bits+i)%2 == 0,
+				k := tailCase{rows: s[0], h: s[1], w: s[2], c: s[3], o: s[4], stride: s[5], bias: (bits+i)%2 == 0,
 					residual: bits&1 > 0, sum: bits&2 > 0, affine: bits&4 > 0}
 				k.tail.ReLU, k.tail.Pool = bits&8 > 0, bits&16 > 0
 				if k.tail.ReLU && !k.affine || k.tail.Pool && !(k.affine && k.tail.ReLU && !k.residual && !k.sum) {
@@ -103,7 +109,7 @@ func TestConvTail(t *testing.T) {
 			}
 		}
 		if Path() != Portable { // chunks that threads do not share
-			k := tailCase{rows: 17, h: 32, w: 32, c: 16, o: 16, residual: true, sum: true, affine: true}
+			k := tailCase{rows: 17, h: 32, w: 32, c: 16, o: 16, stride: 1, residual: true, sum: true, affine: true}
 			k.check(t, p)
 		}
 	})
@@ -167,7 +173,7 @@ func TestConvTailRefuses(t *testing.T) {
 // threads or code path they are transformed again.
 func TestKeptWeights(t *testing.T) {
 	for _, s := range [][5]int{{3, 5, 7, 16, 48}, {2, 2, 2, 32, 160}, {17, 32, 32, 16, 16}} {
-		k := tailCase{rows: s[0], h: s[1], w: s[2], c: s[3], o: s[4]}
+		k := tailCase{rows: s[0], h: s[1], w: s[2], c: s[3], o: s[4], stride: 1}
 		conv := NewConv3x3(ConvForward, k.rows, k.h, k.w, k.c, k.o)
 		a := ConvArgs{Rows: k.rows, Work: make([]float32, conv.Workspace()), Kept: make([]float32, conv.KeptWeights())}
 		a.X = random(make([]float32, k.rows*k.h*k.w*k.c), 1, 1)

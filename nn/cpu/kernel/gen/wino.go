@@ -14,16 +14,16 @@ func init() { family("wino", wino) }
 // Offsets of the fields of kernel.winoCall that the transforms read.
 const (
 	winoRows    = 0
-	winoPixel   = 48
-	winoColumns = 56
-	winoVectors = 64
-	winoPoints  = 72
-	winoYStep   = 80
-	winoXStep   = 88
-	winoStep    = 136
-	winoTmp     = 152
-	winoBias    = 160
-	winoAhead   = 168
+	winoPixel   = 72
+	winoColumns = 80
+	winoVectors = 88
+	winoPoints  = 96
+	winoYStep   = 104
+	winoXStep   = 112
+	winoStep    = 184
+	winoTmp     = 200
+	winoBias    = 208
+	winoAhead   = 216
 )
 
 // line is a transform in one dimension: in values to out, on registers that it
@@ -94,6 +94,7 @@ func wino(f *vecFile) {
 	fromPoints("winoOutput4", lineOutput4)
 	withTails("winoOutput4", lineOutput4)
 	fromPoints("winoDW4", lineDW4)
+	winoStride2(toPoints, fromPoints, withTails)
 	toPoints("winoInput2", lineInput2)
 	toPoints("winoGrad2", lineGrad2)
 	toPoints("winoWeights2", lineWeights2)
@@ -242,15 +243,36 @@ func xSteps(call, base Register, n int) []Mem {
 	return m
 }
 
-// rowsAt loads the addresses of n rows of pixels at a channel.
-func rowsAt(call, at Register, n int) []Register {
-	rows := make([]Register, n)
-	for y := range rows {
-		rows[y] = GP64()
-		MOVQ(Mem{Base: call, Disp: winoRows + 8*y}, rows[y])
-		ADDQ(at, rows[y])
+// pixelRows finds rows of pixels at a channel.
+type pixelRows struct {
+	call, at Register
+	base     []Register // nil where there are too many rows for registers
+}
+
+// rowsAt prepares n rows.
+func rowsAt(call, at Register, n int) *pixelRows {
+	r := &pixelRows{call: call, at: at}
+	if n > 6 {
+		return r
 	}
-	return rows
+	for y := range n {
+		p := GP64()
+		MOVQ(Mem{Base: call, Disp: winoRows + 8*y}, p)
+		ADDQ(at, p)
+		r.base = append(r.base, p)
+	}
+	return r
+}
+
+// mem is the pixel of row y at an offset from the first column.
+func (r *pixelRows) mem(y int, offset Register) Mem {
+	if r.base != nil {
+		return Mem{Base: r.base[y], Index: offset, Scale: 1}
+	}
+	p := GP64()
+	MOVQ(Mem{Base: r.call, Disp: winoRows + 8*y}, p)
+	ADDQ(r.at, p)
+	return Mem{Base: p, Index: offset, Scale: 1}
 }
 
 // eachColumn runs f for n columns of pixels, with the offset of the column,
@@ -309,7 +331,7 @@ func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register
 		d := make([]VecVirtual, l.in)
 		for _, y := range p.in {
 			d[y] = k.vec()
-			VMOVUPS(Mem{Base: rows[y], Index: column, Scale: 1}, d[y])
+			VMOVUPS(rows.mem(y, column), d[y])
 		}
 		v := l.do(k, d, part)
 		for i, y := range p.out {
@@ -350,7 +372,7 @@ func (k *kern) fromPoints(l line, tail bool) {
 				k.sumTail(call, at, place, v)
 			}
 			for y := range v {
-				VMOVUPS(v[y], Mem{Base: rows[y], Index: column, Scale: 1})
+				VMOVUPS(v[y], rows.mem(y, column))
 			}
 		}, nil)
 	})
@@ -388,7 +410,7 @@ func (t *between) column(l line, x int) []VecVirtual {
 }
 
 // fetchAhead fetches the pixels of column x for a later tile.
-func fetchAhead(l line, x int, call, column Register, rows []Register) {
+func fetchAhead(l line, x int, call, column Register, rows *pixelRows) {
 	if !slices.Contains(l.core, x) {
 		return
 	}
@@ -396,7 +418,7 @@ func fetchAhead(l line, x int, call, column Register, rows []Register) {
 	MOVQ(Mem{Base: call, Disp: winoAhead}, later)
 	ADDQ(column, later)
 	for _, y := range l.core {
-		PREFETCHT0(Mem{Base: rows[y], Index: later, Scale: 1})
+		PREFETCHT0(rows.mem(y, later))
 	}
 }
 
@@ -424,7 +446,7 @@ type between struct {
 // newBetween returns room for rows x cols values.
 func (k *kern) newBetween(call Register, rows, cols int) *between {
 	t := &between{k: k, cols: cols}
-	if !k.wide {
+	if !k.wide || rows*cols > 24 {
 		t.tmp = GP64()
 		MOVQ(Mem{Base: call, Disp: winoTmp}, t.tmp)
 		return t

@@ -9,11 +9,11 @@ import (
 // Offsets of the fields of kernel.winoCall that say what is done with the
 // output while it is in registers.
 const (
-	winoScale    = 176
-	winoShift    = 184
-	winoFloor    = 192
-	winoResidual = 200
-	winoSum      = 232
+	winoScale    = 224
+	winoShift    = 232
+	winoFloor    = 240
+	winoResidual = 248
+	winoSum      = 280
 )
 
 // sumTail adds the residual, keeps the sum and takes it to scale, shift and
@@ -80,7 +80,7 @@ func (k *kern) pooledFromPoints(l line) {
 					VMOVAPS(top, left[i])
 					continue
 				}
-				VMOVUPS(k.max(left[i], top), Mem{Base: rows[i], Index: column, Scale: 1})
+				VMOVUPS(k.max(left[i], top), rows.mem(i, column))
 			}
 		}, nil)
 	})
