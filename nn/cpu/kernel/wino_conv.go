@@ -70,8 +70,9 @@ const (
 	winoSegments, winoSmallSum = 4, 1 << 18
 	// winoSharedChunk is about the number of tiles of a chunk that threads share.
 	winoSharedChunk = 128
-	// winoWorkers is the number of workers whose memory the workspace holds.
-	winoWorkers = 8
+	// winoWorkers is the number of workers whose memory the workspace holds, at
+	// most; but for the first two, it is no more than winoLocal floats.
+	winoWorkers, winoLocal = 8, 12 << 20
 	// winoGroup is the number of channels of the output that are multiplied
 	// together, so that the weights of a point stay in the second-level cache.
 	// It is halved, down to winoLeastGroup, to give every thread a group.
@@ -183,7 +184,7 @@ func (v *Conv3x3) planWorkspace() {
 		for _, threads := range []int{1, v.n} {
 			v.fitGroups(threads)
 			v.layOut(Level(level))
-			v.workspace = max(v.workspace, v.sharedU()+v.sharedPoints()+winoWorkers*v.workerSize())
+			v.workspace = max(v.workspace, v.sharedU()+v.sharedPoints()+v.places()*v.workerSize())
 		}
 	}
 }
@@ -365,11 +366,14 @@ func (v *Conv3x3) workerSize() int {
 	return roundUp(n, lanes)
 }
 
+// places is the number of workers whose memory the workspace holds.
+func (v *Conv3x3) places() int { return max(2, min(winoWorkers, winoLocal/v.workerSize())) }
+
 // own returns the worker's own memory, workerSize floats: a part of the
 // workspace, which lies in large pages, or what the pool has.
 func (v *Conv3x3) own(worker int) []float32 {
 	n := v.workerSize()
-	if worker < winoWorkers {
+	if worker < v.places() {
 		return v.local[worker*n:][:n]
 	}
 	raw := v.pool.Scratch(worker, 4*n)
