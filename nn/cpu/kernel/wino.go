@@ -161,7 +161,6 @@ func (c *winoCall) bind() {
 	c.points = uintptr(unsafe.Pointer(unsafe.SliceData(c.point)))
 	c.bias = uintptr(unsafe.Pointer(unsafe.SliceData(c.biases)))
 	c.tmp = &c.between
-	c.bindTail()
 }
 
 // setPoints says where the points lie: value (p, channel 0) at l.at(p).
