@@ -51,7 +51,7 @@ type DirectConv struct {
 // them up costs little, no more than deepParts, and no more values in all than
 // deepValues.
 const (
-	deepPart, deepParts, deepValues = 1024, 16, 1 << 19
+	deepPart, deepParts, deepValues = 1024, 16, 1 << 21
 )
 
 // NewDirectConv plans a convolution. It panics on a shape that is none.
