@@ -18,6 +18,7 @@ package driver
 
 import (
 	"fmt"
+	"time"
 	"unsafe"
 )
 
@@ -220,4 +221,12 @@ type Card interface {
 	PlanConv(spec ConvSpec) (Conv, error)
 
 	Close() error
+}
+
+// Timer is a card with a clock: an event made for it marks when the work queued
+// before it was done.
+type Timer interface {
+	NewTimedEvent() (Event, error)
+	// Elapsed is the time between two timed events, both of which are over.
+	Elapsed(from, to Event) (time.Duration, error)
 }

@@ -1,0 +1,216 @@
+package cuda
+
+import (
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"sdnn/nn"
+	"sdnn/nn/cuda/driver"
+)
+
+// A tensor is state on the card: a parameter, its optimiser state, a buffer, a
+// constant or, on request, a gradient.
+type tensor struct {
+	at     driver.Ptr
+	n      int
+	room   int        // elements, padding included
+	shadow driver.Ptr // bf16 copy of a parameter that products read; 0: none
+}
+
+// hostBuffer is page-locked host memory.
+type hostBuffer struct {
+	data  unsafe.Pointer
+	bytes int
+}
+
+func newHostBuffer(card driver.Card, bytes int) (*hostBuffer, error) {
+	p, err := card.AllocHost(bytes)
+	if err != nil {
+		return nil, err
+	}
+	return &hostBuffer{p, bytes}, nil
+}
+
+func (b *hostBuffer) at(offset int) unsafe.Pointer { return unsafe.Add(b.data, offset) }
+
+func (b *hostBuffer) free(card driver.Card) error {
+	if b == nil || b.data == nil {
+		return nil
+	}
+	p := b.data
+	b.data = nil
+	return card.FreeHost(p)
+}
+
+// stagingBytes is the size of each half of the staging buffer.
+const stagingBytes = 8 << 20
+
+// staging moves state and kept data between the program's memory and the card,
+// outside the step: while one half is copied by the card the other is filled.
+type staging struct {
+	half  [2]*hostBuffer
+	done  [2]driver.Event
+	whole []float32 // a tensor being read
+}
+
+func newStaging(card driver.Card) (*staging, error) {
+	g := &staging{}
+	for i := range g.half {
+		var err error
+		if g.half[i], err = newHostBuffer(card, stagingBytes); err == nil {
+			g.done[i], err = card.NewEvent()
+		}
+		if err != nil {
+			return nil, fail(err, g.free(card))
+		}
+	}
+	return g, nil
+}
+
+func (g *staging) free(card driver.Card) error {
+	if g == nil {
+		return nil
+	}
+	var errs []error
+	for i, b := range g.half {
+		errs = append(errs, b.free(card))
+		if g.done[i] != 0 {
+			errs = append(errs, card.DestroyEvent(g.done[i]))
+		}
+	}
+	return fail(errs...)
+}
+
+// upload copies bytes to the card; fill gives them piece by piece. The copies
+// are queued on the compute stream, behind the steps that read what they
+// replace, and are over when upload returns.
+func (s *session) upload(dst driver.Ptr, bytes int, fill func(at int, piece []byte) error) error {
+	g := s.staging
+	used := 0
+	for at := 0; at < bytes; at += stagingBytes {
+		h, n := used%2, min(stagingBytes, bytes-at)
+		if used >= 2 {
+			if err := s.card.SyncEvent(g.done[h]); err != nil {
+				return err
+			}
+		}
+		if err := fill(at, hostSlice[byte](g.half[h].data, 0, n)); err != nil {
+			return fail(err, s.card.SyncStream(s.compute))
+		}
+		if err := s.card.CopyToCard(dst.Add(at), g.half[h].data, n, s.compute); err != nil {
+			return err
+		}
+		if err := s.card.Record(g.done[h], s.compute); err != nil {
+			return err
+		}
+		used++
+	}
+	return s.card.SyncStream(s.compute)
+}
+
+// download copies bytes from the card to dst.
+func (s *session) download(dst []byte, src driver.Ptr) error {
+	g := s.staging
+	take := func(at int) error { // piece at has been queued
+		h := at / stagingBytes % 2
+		if err := s.card.SyncEvent(g.done[h]); err != nil {
+			return err
+		}
+		copy(dst[at:], hostSlice[byte](g.half[h].data, 0, min(stagingBytes, len(dst)-at)))
+		return nil
+	}
+	for at := 0; at < len(dst); at += stagingBytes {
+		h := at / stagingBytes % 2
+		if err := s.card.CopyFromCard(g.half[h].data, src.Add(at), min(stagingBytes, len(dst)-at), s.compute); err != nil {
+			return err
+		}
+		if err := s.card.Record(g.done[h], s.compute); err != nil {
+			return err
+		}
+		if at > 0 {
+			if err := take(at - stagingBytes); err != nil {
+				return err
+			}
+		}
+	}
+	if len(dst) == 0 {
+		return nil
+	}
+	return take((len(dst) - 1) / stagingBytes * stagingBytes)
+}
+
+func bytesOf(x []float32) []byte {
+	if len(x) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x))
+}
+
+// floatsOf views bytes, which begin on a line of memory, as float32.
+func floatsOf(b []byte) []float32 {
+	if len(b) < 4 {
+		return nil
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
+}
+
+// State implements nn.Session.
+func (s *session) State() []nn.StateTensor { return s.state }
+
+// gradientPrefix names the gradients of CompileOptions.KeepGradients.
+const gradientPrefix = "grad/"
+
+// ReadState implements nn.Session.
+func (s *session) ReadState(name string, f func([]float32) error) error {
+	if err := s.Sync(); err != nil {
+		return err
+	}
+	t := s.tensors[name]
+	if t == nil {
+		return fmt.Errorf("cuda: %s has no state tensor %q", s.model.Name, name)
+	}
+	g := s.staging
+	if cap(g.whole) < t.n {
+		g.whole = nil // before the larger one is made
+		g.whole = make([]float32, t.n)
+	}
+	x := g.whole[:t.n]
+	if err := s.download(bytesOf(x), t.at); err != nil {
+		return s.failed(err, "reading %s of %s", name, s.model.Name)
+	}
+	return f(x)
+}
+
+// WriteState implements nn.Session.
+func (s *session) WriteState(name string, data []float32) error {
+	if err := s.Sync(); err != nil {
+		return err
+	}
+	t := s.tensors[name]
+	if t == nil || strings.HasPrefix(name, gradientPrefix) {
+		return fmt.Errorf("cuda: %s has no state tensor %q", s.model.Name, name)
+	}
+	if t.n != len(data) {
+		return fmt.Errorf("cuda: %s: %q has %d numbers, given %d", s.model.Name, name, t.n, len(data))
+	}
+	if err := s.write(t, data); err != nil {
+		return s.failed(err, "writing %s of %s", name, s.model.Name)
+	}
+	return nil
+}
+
+// write sets a tensor and its shadow.
+func (s *session) write(t *tensor, data []float32) error {
+	raw := bytesOf(data)
+	if err := s.upload(t.at, len(raw), func(at int, piece []byte) error {
+		copy(piece, raw[at:])
+		return nil
+	}); err != nil || t.shadow == 0 {
+		return err
+	}
+	if err := s.e.convert(s.compute, t.shadow, t.at, t.n); err != nil {
+		return err
+	}
+	return s.card.SyncStream(s.compute)
+}
