@@ -145,6 +145,7 @@ func (s *session) allocate(size sizes) error {
 	}
 	placed := map[*nn.Value]bool{}
 	for _, g := range s.gradients {
+		g.tensor.typ = s.train.low.types[g.value]
 		g.tensor.at = place(4 * g.tensor.room)
 		if !placed[g.value] {
 			placed[g.value] = true
@@ -298,7 +299,9 @@ func (b *binder) copyGradients(v *nn.Value) []launch {
 	var run []launch
 	for _, g := range b.s.gradients {
 		if g.value == v && g.tensor.at != src.at {
-			run = append(run, func(f *frame) error { return b.s.card.CopyOnCard(g.tensor.at, src.at, 4*g.tensor.n, f.stream) })
+			run = append(run, func(f *frame) error {
+				return b.s.card.CopyOnCard(g.tensor.at, src.at, g.tensor.typ.Size()*g.tensor.n, f.stream)
+			})
 		}
 	}
 	return run

@@ -193,7 +193,7 @@ func (l *lowering) add(n *nn.Node) {
 	l.emit("add+statistics", in, []*nn.Value{y, partial}, func(b *binder) []launch {
 		rows, c := b.positions(y), channels(y)
 		return b.call("batchnorm_add_stats_"+suffix(t), b.place(partial), b.place(y), b.place(in[0]), b.place(in[1]), rows, c, slicesOf(rows, c))
-	}).inPlace(0)
+	})
 }
 
 // columnSum lowers the sum over all but the last dimension, in two stages.

@@ -57,7 +57,8 @@ func (l *lowering) neglection(n *nn.Node, o nn.Neglection) {
 	chunks := kernels.ThetaChunks(width)
 	bits := l.temp(func(rows int) int { return 4 * 2 * classes * ((rows + 31) / 32) })
 	partial := l.temp(func(int) int { return 8 * 3 * classes * chunks })
-	reads, writes := []*nn.Value{x, in}, []*nn.Value{theta, bits, partial}
+	present := l.temp(func(int) int { return 4 * (classes + 1) }) // how many classes occur, and which
+	reads, writes := []*nn.Value{x, in}, []*nn.Value{theta, bits, partial, present}
 	mode := thetaOfTraining
 	var errs, dw *nn.Value // of a layer without a dW of its own
 	if len(n.In) == 3 {
@@ -77,15 +78,15 @@ func (l *lowering) neglection(n *nn.Node, o nn.Neglection) {
 		if mode != thetaOfTraining {
 			scale, listed = 1, nil
 		}
-		run := b.call("theta_list_f32", b.place(bits), listed, fedOffsets, fedColumns, fedY, b.rows, classes, stride)
+		run := append([]launch{b.zero(present)}, b.call("theta_list_f32", b.place(bits), b.place(present), b.place(theta), listed, fedOffsets, fedColumns, fedY, b.rows, classes, stride)...)
 		if mode != thetaOfTraining {
 			run = append(run, b.call("theta_errors_"+suffix(t), b.place(errs), b.place(in), fedOffsets, fedColumns, fedY,
 				b.rows, classes, stride, mode-thetaOfLogits)...)
 			run = append(run, b.matmul(driver.MatmulSpec{M: stride, N: width, K: b.rows, TransA: true, AB: t, D: driver.F32},
 				b.place(dw), b.place(errs), b.place(x), place{})...)
 		}
-		run = append(run, b.call("theta_norms_"+suffix(t), b.place(partial), b.place(bits), b.place(x), b.place(in), b.place(dw),
+		run = append(run, b.call("theta_norms_"+suffix(t), b.place(partial), b.place(bits), b.place(present), b.place(x), b.place(in), b.place(dw),
 			b.rows, classes, stride, width, chunks, mode, scale)...)
-		return append(run, b.call("theta_finish_f32", b.place(theta), b.place(partial), b.place(bits), b.rows, classes, chunks)...)
+		return append(run, b.call("theta_finish_f32", b.place(theta), b.place(partial), b.place(present), classes, chunks)...)
 	})
 }

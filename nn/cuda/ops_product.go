@@ -61,8 +61,10 @@ func (l *lowering) denseBackwardWeight(n *nn.Node) {
 	t := l.half()
 	s, f := l.stride(dy), x.Width()
 	in := []*nn.Value{l.in(dy, t), l.in(x, t)}
+	d := l.gradientType(dw)
+	l.setType(dw, d)
 	l.emit(n.Op.Kind(), in, n.Out, func(b *binder) []launch {
-		return b.matmul(driver.MatmulSpec{M: s, N: f, K: b.rows, TransA: true, AB: t, D: driver.F32}, b.place(dw), b.place(in[0]), b.place(in[1]), place{})
+		return b.matmul(driver.MatmulSpec{M: s, N: f, K: b.rows, TransA: true, AB: t, D: d}, b.place(dw), b.place(in[0]), b.place(in[1]), place{})
 	}).flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
 }
 
@@ -95,7 +97,7 @@ func (l *lowering) widened(x *nn.Value, t driver.Type) *nn.Value {
 	l.wide[r] = v
 	from := suffix(l.typeOf(x))
 	l.emit("pad", []*nn.Value{x}, []*nn.Value{v}, func(b *binder) []launch {
-		return append([]launch{b.zero(v)}, b.call("copy_rows_"+from+"_"+suffix(t), b.place(v), b.place(x), nil, b.rows*per, c, wide, c)...)
+		return append([]launch{b.zero(v)}, b.call(rowsKernel("copy_rows", from, suffix(t)), b.place(v), b.place(x), nil, b.rows*per, c, wide, c)...)
 	})
 	return v
 }
@@ -109,7 +111,7 @@ func (b *binder) convWeight(w *nn.Value, scratch *nn.Value, t driver.Type) (plac
 	c := channels(w)
 	rows := w.Shape.Size() / c
 	return b.place(scratch), append([]launch{b.zero(scratch)},
-		b.call("copy_rows_f32_"+suffix(t), b.place(scratch), b.place(w), nil, rows, c, convChannels(c, t), c)...)
+		b.call(rowsKernel("copy_rows", "f32", suffix(t)), b.place(scratch), b.place(w), nil, rows, c, convChannels(c, t), c)...)
 }
 
 // wideWeight makes scratch for a weight with padded channels; nil if it needs none.
@@ -180,7 +182,7 @@ func (l *lowering) conv2dBackwardData(n *nn.Node, o nn.Conv2DBackwardData) {
 			return append(run, b.conv(spec, b.place(dx), b.place(in), at)...)
 		}
 		run = append(run, b.conv(spec, b.place(wide), b.place(in), at)...)
-		return append(run, b.call("copy_rows_"+suffix(t)+"_"+suffix(t), b.place(dx), b.place(wide), nil, b.positions(dx), c, c, spec.C)...)
+		return append(run, b.call(rowsKernel("copy_rows", suffix(t), suffix(t)), b.place(dx), b.place(wide), nil, b.positions(dx), c, c, spec.C)...)
 	}).flops = convFlops(spec, c)
 }
 
@@ -189,7 +191,8 @@ func (l *lowering) conv2dBackwardWeight(n *nn.Node, o nn.Conv2DBackwardWeight) {
 	t := l.half()
 	in := []*nn.Value{l.in(dy, t), l.widened(x, t)}
 	spec := convSpec(driver.BackwardWeight, x.Shape, channels(dy), o.Kernel, o.Stride, o.Pad, t)
-	writes, wide := []*nn.Value{dw}, l.wideWeight(dw.Shape, t, 4)
+	l.setType(dw, t) // the library gives the type of its operands
+	writes, wide := []*nn.Value{dw}, l.wideWeight(dw.Shape, t, t.Size())
 	if wide != nil {
 		writes = append(writes, wide)
 	}
@@ -201,6 +204,6 @@ func (l *lowering) conv2dBackwardWeight(n *nn.Node, o nn.Conv2DBackwardWeight) {
 		}
 		c := channels(dw)
 		return append(b.conv(spec, b.place(wide), b.place(in[0]), b.place(in[1])),
-			b.call("copy_rows_f32_f32", b.place(dw), b.place(wide), nil, dw.Shape.Size()/c, c, c, spec.C)...)
+			b.call(rowsKernel("copy_rows", suffix(t), suffix(t)), b.place(dw), b.place(wide), nil, dw.Shape.Size()/c, c, c, spec.C)...)
 	}).flops = convFlops(spec, x.Shape[3])
 }

@@ -242,9 +242,7 @@ func (s *session) fetchPenultimate(n int, t driver.Type) ([]float32, error) {
 	}
 	x := hostSlice[float32](s.penultimate.data, 0, n)
 	if t == driver.BF16 {
-		for i, b := range hostSlice[uint16](s.penultimate.data, at, n) {
-			x[i] = math.Float32frombits(uint32(b) << 16)
-		}
+		widen(x, hostSlice[byte](s.penultimate.data, at, 2*n))
 	}
 	return x, nil
 }

@@ -1,7 +1,9 @@
 package cuda
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 	"unsafe"
 
@@ -14,8 +16,9 @@ import (
 type tensor struct {
 	at     driver.Ptr
 	n      int
-	room   int        // elements, padding included
-	shadow driver.Ptr // bf16 copy of a parameter that products read; 0: none
+	room   int         // elements, padding included
+	shadow driver.Ptr  // bf16 copy of a parameter that products read; 0: none
+	typ    driver.Type // BF16: a gradient
 }
 
 // hostBuffer is page-locked host memory.
@@ -155,6 +158,13 @@ func floatsOf(b []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
 }
 
+// widen makes float32 of bf16, which may be the upper half of x.
+func widen(x []float32, half []byte) {
+	for i := range x {
+		x[i] = math.Float32frombits(uint32(binary.NativeEndian.Uint16(half[2*i:])) << 16)
+	}
+}
+
 // State implements nn.Session.
 func (s *session) State() []nn.StateTensor { return s.state }
 
@@ -176,8 +186,12 @@ func (s *session) ReadState(name string, f func([]float32) error) error {
 		g.whole = make([]float32, t.n)
 	}
 	x := g.whole[:t.n]
-	if err := s.download(bytesOf(x), t.at); err != nil {
+	raw := bytesOf(x)[(4-t.typ.Size())*t.n:] // bf16 comes to the upper half
+	if err := s.download(raw, t.at); err != nil {
 		return s.failed(err, "reading %s of %s", name, s.model.Name)
+	}
+	if t.typ == driver.BF16 {
+		widen(x, raw)
 	}
 	return f(x)
 }

@@ -6,8 +6,9 @@ import (
 )
 
 // In bf16 the factors of products and what streams between them are bfloat16:
-// activations, and their gradients. Statistics, logits, losses, the neglection
-// degree, parameters' gradients and the masters of the parameters are float32.
+// activations, their gradients, and those of the products' weights. Statistics,
+// logits, losses, the neglection degree and the masters of the parameters are
+// float32.
 // Every op takes its type from its first operand and has the others converted,
 // so that only the sources need a rule: products give bfloat16 unless somebody
 // needs float32, and what comes from the batch stays float32 until a product
@@ -29,6 +30,16 @@ func (l *lowering) resultType(v *nn.Value) driver.Type {
 		}
 	}
 	if v == l.p.Resolve(l.p.Model.Output) {
+		return driver.F32
+	}
+	return l.half()
+}
+
+// gradientType is the type of a product's result dw, the gradient of a
+// parameter: what the optimiser reads is half the traffic in bf16, but the
+// neglection degree wants float32.
+func (l *lowering) gradientType(dw *nn.Value) driver.Type {
+	if len(l.readers[dw]) > 0 {
 		return driver.F32
 	}
 	return l.half()

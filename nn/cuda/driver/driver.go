@@ -151,7 +151,7 @@ const (
 )
 
 // ConvSpec is a two-dimensional convolution as nn.Conv2D defines it: NHWC
-// activations, weights [O,K,K,C], all of one type; dw may be float32.
+// activations, weights [O,K,K,C], all of one type, dw too.
 type ConvSpec struct {
 	Direction         Direction
 	N, H, W, C        int
