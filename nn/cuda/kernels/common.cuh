@@ -235,7 +235,7 @@ DEVICE double block_sum(double *shared, double v) {
 	shared[threadIdx.x] = v;
 	__syncthreads();
 	for (int d = THREADS / 2; d > 0; d >>= 1) {
-		if (threadIdx.x < d) shared[threadIdx.x] += shared[threadIdx.x + d];
+		if ((int)threadIdx.x < d) shared[threadIdx.x] += shared[threadIdx.x + d];
 		__syncthreads();
 	}
 	return shared[0];

@@ -120,7 +120,10 @@ template <class T, int V> struct conv_pool_back {
 			bool second = b > a;
 			float g = (second ? b : a) > 0.0f ? d.f[i] : 0.0f;
 #pragma unroll
-			for (int k = 0; k < 3; k++) sum[k].f[i] = fmaf(g, second ? s.x[k + 1] : s.x[k], sum[k].f[i]);
+			for (int k = 0; k < 3; k++) {
+				float left = s.x[k], right = s.x[k + 1]; // by value, so that s stays in registers
+				sum[k].f[i] = fmaf(g, second ? right : left, sum[k].f[i]);
+			}
 			sum[3].f[i] += g;
 		}
 	}

@@ -154,7 +154,7 @@ KERNEL topk_f32(float *value, int *column, const float *scores, int rows, int ou
 			best[threadIdx.x] = mine;
 			__syncthreads();
 			for (int d = THREADS / 2; d > 0; d >>= 1) {
-				if (threadIdx.x < d && best[threadIdx.x + d] > best[threadIdx.x]) best[threadIdx.x] = best[threadIdx.x + d];
+				if ((int)threadIdx.x < d && best[threadIdx.x + d] > best[threadIdx.x]) best[threadIdx.x] = best[threadIdx.x + d];
 				__syncthreads();
 			}
 			taken = best[0];
