@@ -290,7 +290,18 @@ func (s *session) update(l *lowering) {
 		}
 		seen[g] = true
 	}
-	l.emit(string(s.options.Optimizer.Kind), grads, grads[:1], func(b *binder) []launch { return b.optimise() })
+	o := l.emit(string(s.options.Optimizer.Kind), grads, grads[:1], func(b *binder) []launch { return b.optimise() })
+	o.name = "parameters"
+	per := 4 * 2 * (1 + len(s.options.Optimizer.StateNames())) // read and written
+	if l.half() == driver.BF16 {
+		per += 2
+	}
+	for i, v := range l.p.Model.Graph.Params() {
+		if l.p.Grads[i] != nil {
+			o.moved += float64(per * v.Shape.Size())
+		}
+	}
+	o.moved -= float64(l.bytes(grads[0], 1)) // which is read, not written
 }
 
 // copyGradients copies a gradient that is that of several parameters to the places of the others.
@@ -323,6 +334,35 @@ type table struct {
 	tensors, count int
 }
 
-var _ = kernels.P
+// makeTable writes the table, once: tensors do not move.
+func (s *session) makeTable() error {
+	var list []kernels.OptimizerTensor
+	for _, g := range s.gradients {
+		name := g.param.Name
+		w := s.tensors[name]
+		t := kernels.OptimizerTensor{Weight: w.at, Gradient: g.tensor.at, Shadow: w.shadow, Elements: w.n, GradientBF16: g.tensor.typ == driver.BF16}
+		for i, kind := range s.options.Optimizer.StateNames() {
+			t.State[i] = s.tensors[kind+"/"+name].at
+		}
+		list = append(list, t)
+	}
+	words, chunks := kernels.OptimizerTable(list)
+	s.table.tensors, s.table.count = len(list), len(chunks)/2
+	var err error
+	if s.table.table, err = s.put(asBytes(words)); err == nil {
+		s.table.chunks, err = s.put(asBytes(chunks))
+	}
+	return err
+}
 
-func (s *session) makeTable() error { return nil }
+// put takes memory for data that stays as it is, and writes it.
+func (s *session) put(data []byte) (driver.Ptr, error) {
+	at, err := s.take(len(data))
+	if err != nil {
+		return 0, err
+	}
+	return at, s.upload(at, len(data), func(from int, piece []byte) error {
+		copy(piece, data[from:])
+		return nil
+	})
+}

@@ -10,7 +10,7 @@ import (
 
 // Options configure the engine.
 type Options struct {
-	// CacheDir keeps compiled kernels between runs; "" does not.
+	// CacheDir keeps compiled kernels between runs; "" is the user's (kernels.CacheDir).
 	CacheDir string
 	// Fast lets convolutions take algorithms whose results differ in their last
 	// bits from run to run.
@@ -28,7 +28,7 @@ type Engine struct {
 // New starts an engine on a card: it compiles the kernels for it, or finds
 // them in the cache. The card stays the caller's to close, after the engine.
 func New(card driver.Card, o Options) (*Engine, error) {
-	set, err := kernels.Open(card, o.CacheDir)
+	set, err := kernels.Load(card, o.CacheDir)
 	if err != nil {
 		return nil, fmt.Errorf("cuda: the kernels for %s: %w", card.Info().Name, err)
 	}

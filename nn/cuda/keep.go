@@ -103,10 +103,7 @@ func (s *session) fillKept(k *kept, d nn.KeepData, widths []int) error {
 		flat = append(flat, plane[:]...)
 	}
 	var err error
-	if k.table, err = s.take(4 * len(flat)); err == nil {
-		err = s.write(&tensor{at: k.table, n: len(flat)}, flat)
-	}
-	if err != nil {
+	if k.table, err = s.put(asBytes(flat)); err != nil {
 		return s.failed(err, "copying the values of pixels to the card")
 	}
 	return nil

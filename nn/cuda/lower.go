@@ -15,6 +15,8 @@ type op struct {
 	plan  nn.PlanStep
 	bind  func(b *binder) []launch
 	flops func(rows int) float64 // nil: bound by memory
+	again []*nn.Value            // read in a second pass over memory
+	moved float64                // bytes beside the operands
 }
 
 // launch queues one call of the card.
@@ -123,13 +125,13 @@ func (o *op) inPlace(i int) {
 	o.plan.InPlace = append(o.plan.InPlace, [2]*nn.Value{o.plan.Reads[i], o.plan.Writes[0]})
 }
 
-// traffic is the least that an op moves, in bytes: every operand once.
+// traffic is the least that an op moves, in bytes: every operand once a pass.
 func (l *lowering) traffic(o *op, rows int) float64 {
 	n := 0
-	for _, v := range slices.Concat(o.plan.Reads, o.plan.Writes) {
-		n += l.bytes(v, rows)
+	for _, v := range slices.Concat(o.plan.Reads, o.plan.Writes, o.again) {
+		n += l.bytes(l.rootOf(v), rows)
 	}
-	return float64(n)
+	return float64(n) + o.moved
 }
 
 // temp makes a scratch value, alive during one op unless others read it.

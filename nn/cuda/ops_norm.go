@@ -249,7 +249,7 @@ func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
 		reads = append(reads[:len(reads):len(reads)], m.bias)
 	}
 	c := channels(x)
-	l.emit(m.kind(), reads, writes, func(b *binder) []launch {
+	op := l.emit(m.kind(), reads, writes, func(b *binder) []launch {
 		rows := b.positions(x)
 		slices := slicesOf(rows, c)
 		var run []launch
@@ -260,6 +260,9 @@ func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
 			b.place(partial), b.place(n.In[1]), b.place(n.In[2]), m.absorbed(b), rows, c, slices, float32(o.Epsilon), float32(o.Momentum))...)
 		return append(run, m.apply(b, t)...)
 	})
+	if own {
+		op.again = []*nn.Value{x}
+	}
 }
 
 func (l *lowering) batchNormInference(n *nn.Node, o nn.BatchNormInference) {
@@ -318,6 +321,7 @@ func (l *lowering) batchNormBackward(n *nn.Node) {
 		writes = append(writes, k.dbias)
 	}
 	o := l.emit(kind, reads, writes, func(b *binder) []launch { return k.bind(b, partial, back) })
+	o.again = []*nn.Value{k.dy, k.x}
 	if m.reluBack == nil {
 		o.inPlace(0)
 	}

@@ -145,6 +145,7 @@ func (s *session) pack(sl *slot, h head) (bytes int, err error) {
 	}
 	l := &sl.layout
 	h.write(hostSlice[byte](sl.host, 0, headSize))
+	copy(hostSlice[uint64](sl.host, l.keys, s.model.Batch), f.Keys) // on itself, unless the feed got keys of its own
 	copy(hostSlice[int32](sl.host, l.offsets, s.model.Batch+1), t.Offsets)
 	copy(hostSlice[int32](sl.host, l.columns, l.entries), t.Index)
 	copy(hostSlice[float32](sl.host, l.y, l.entries), t.Y)

@@ -143,11 +143,12 @@ func (s *session) download(dst []byte, src driver.Ptr) error {
 	return take((len(dst) - 1) / stagingBytes * stagingBytes)
 }
 
-func bytesOf(x []float32) []byte {
+// asBytes views numbers as bytes.
+func asBytes[T any](x []T) []byte {
 	if len(x) == 0 {
 		return nil
 	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x))
+	return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), len(x)*int(unsafe.Sizeof(x[0])))
 }
 
 // floatsOf views bytes, which begin on a line of memory, as float32.
@@ -186,7 +187,7 @@ func (s *session) ReadState(name string, f func([]float32) error) error {
 		g.whole = make([]float32, t.n)
 	}
 	x := g.whole[:t.n]
-	raw := bytesOf(x)[(4-t.typ.Size())*t.n:] // bf16 comes to the upper half
+	raw := asBytes(x)[(4-t.typ.Size())*t.n:] // bf16 comes to the upper half
 	if err := s.download(raw, t.at); err != nil {
 		return s.failed(err, "reading %s of %s", name, s.model.Name)
 	}
@@ -216,7 +217,7 @@ func (s *session) WriteState(name string, data []float32) error {
 
 // write sets a tensor and its shadow.
 func (s *session) write(t *tensor, data []float32) error {
-	raw := bytesOf(data)
+	raw := asBytes(data)
 	if err := s.upload(t.at, len(raw), func(at int, piece []byte) error {
 		copy(piece, raw[at:])
 		return nil
