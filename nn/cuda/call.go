@@ -86,18 +86,10 @@ const (
 	convWorkspace   = 512 << 20
 )
 
-// limit is the memory that a product may use.
-func (b *binder) limit(n int) int {
-	if b.s.bounded {
-		return min(n, b.s.workspaceBytes)
-	}
-	return n
-}
-
 // matmul makes the launch of a product.
 func (b *binder) matmul(spec driver.MatmulSpec, d, x, y, bias place) []launch {
 	spec.Math = b.s.math
-	m, err := b.s.card.PlanMatmul(spec, b.limit(matmulWorkspace))
+	m, err := b.s.card.PlanMatmul(spec, matmulWorkspace)
 	if err != nil {
 		b.fail(err)
 		return nil
@@ -111,7 +103,7 @@ func (b *binder) matmul(spec driver.MatmulSpec, d, x, y, bias place) []launch {
 
 // conv makes the launch of a convolution.
 func (b *binder) conv(spec driver.ConvSpec, dst, x, y place) []launch {
-	spec.Math, spec.Deterministic, spec.WorkspaceLimit = b.s.math, !b.s.e.options.Fast, b.limit(convWorkspace)
+	spec.Math, spec.Deterministic, spec.WorkspaceLimit = b.s.math, !b.s.e.options.Fast, convWorkspace
 	c, err := b.s.card.PlanConv(spec)
 	if err != nil {
 		b.fail(err)

@@ -76,9 +76,6 @@ func (s *session) open() error {
 		err = s.makeSlots()
 	}
 	if err == nil {
-		s.staging, err = newStaging(s.card)
-	}
-	if err == nil {
 		s.scores, err = newHostBuffer(s.card, 4*s.model.Batch*s.model.Outputs())
 	}
 	if err == nil {
@@ -240,7 +237,6 @@ func (s *session) prepare() error {
 			return err
 		}
 	}
-	s.workspaceBytes = leastWorkspace
 	for _, p := range []*program{s.eval, s.train} {
 		if p == nil {
 			continue
@@ -249,10 +245,7 @@ func (s *session) prepare() error {
 			return err
 		}
 	}
-	var err error
-	s.workspace, err = s.take(s.workspaceBytes)
-	s.bounded = true
-	return err
+	return nil
 }
 
 // initialise writes the initial state.

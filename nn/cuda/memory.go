@@ -10,10 +10,6 @@ import (
 // begins on a line of the card's memory, whatever its type.
 const planUnit = 16
 
-// leastWorkspace is kept for products in any case, so that those of a shorter
-// batch find room too.
-const leastWorkspace = 32 << 20
-
 // spare is left to the card's own needs: code, graphs, the libraries' handles.
 const spare = 256 << 20
 
@@ -64,7 +60,7 @@ type sizes struct {
 // fixed is what lies in one block.
 func (z *sizes) fixed() int { return z.state + z.gradients + z.results + z.inputs + z.arena }
 
-func (z *sizes) total() int { return z.fixed() + z.slots + leastWorkspace + spare }
+func (z *sizes) total() int { return z.fixed() + z.slots + matmulWorkspace + spare }
 
 // arenaSize adds up what the session needs.
 func (s *session) arenaSize() sizes { return s.sizesFor(s.model.Batch) }

@@ -80,10 +80,7 @@ func (s *session) variant(p *program, rows int) (*variant, error) {
 }
 
 func (v *variant) close(card driver.Card) error {
-	var errs []error
-	for _, g := range v.graphs {
-		errs = append(errs, card.DestroyGraph(g.Graph))
-	}
+	errs := []error{v.dropGraphs(card)}
 	for _, f := range v.closes {
 		errs = append(errs, f())
 	}
@@ -186,7 +183,7 @@ func (s *session) bind(p *program, rows int) (*variant, error) {
 		}
 	}
 	s.workspaceBytes = max(s.workspaceBytes, b.need)
-	return v, nil
+	return v, s.growWorkspace()
 }
 
 // binder gives the ops of a variant their places and plans.
@@ -243,4 +240,42 @@ func (s *session) placeOf(p *program, v *nn.Value) place {
 		return place{at: s.tensors[v.Name].at}
 	}
 	return place{at: s.arena.Add(p.plan.Offset[v.ID] * planUnit)}
+}
+
+// growWorkspace takes the workspace that products want. A shorter batch seldom
+// wants more than a whole one; if it does, graphs with the old one are void.
+func (s *session) growWorkspace() error {
+	if s.workspaceBytes <= s.workspaceTaken {
+		return nil
+	}
+	if s.workspace != 0 {
+		if err := fail(s.card.SyncStream(s.compute), s.card.Free(s.workspace)); err != nil {
+			return err
+		}
+		s.workspace, s.workspaceTaken = 0, 0
+	}
+	for _, p := range []*program{s.train, s.eval} {
+		if p == nil {
+			continue
+		}
+		for _, v := range p.variants {
+			if err := v.dropGraphs(s.card); err != nil {
+				return err
+			}
+		}
+	}
+	var err error
+	if s.workspace, err = s.card.Alloc(s.workspaceBytes); err == nil {
+		s.workspaceTaken = s.workspaceBytes
+	}
+	return err
+}
+
+func (v *variant) dropGraphs(card driver.Card) error {
+	var errs []error
+	for key, g := range v.graphs {
+		errs = append(errs, card.DestroyGraph(g.Graph))
+		delete(v.graphs, key)
+	}
+	return fail(errs...)
 }

@@ -36,7 +36,7 @@ type session struct {
 	state       []nn.StateTensor
 	gradients   []gradient
 	table       table
-	staging     *staging
+	staging     staging
 	kept        []*kept
 	inputs      []driver.Ptr // features gathered from kept data
 	arena       driver.Ptr
@@ -46,8 +46,8 @@ type session struct {
 	evaluated   int // rows of the last Forward
 
 	workspace      driver.Ptr // of products
-	workspaceBytes int
-	bounded        bool // the workspace is taken: no product may want more
+	workspaceBytes int        // that are wanted
+	workspaceTaken int
 
 	profiling bool
 	clocks    [2]driver.Event
@@ -279,6 +279,9 @@ func (s *session) Close() error {
 		note(b.free(s.card))
 	}
 	note(s.staging.free(s.card))
+	if s.workspace != 0 {
+		note(s.card.Free(s.workspace))
+	}
 	for _, p := range s.memory {
 		note(s.card.Free(p))
 	}

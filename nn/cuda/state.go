@@ -46,7 +46,7 @@ func (b *hostBuffer) free(card driver.Card) error {
 	return card.FreeHost(p)
 }
 
-// stagingBytes is the size of each half of the staging buffer.
+// stagingBytes is the most that each half of the staging buffer has.
 const stagingBytes = 8 << 20
 
 // staging moves state and kept data between the program's memory and the card,
@@ -54,45 +54,48 @@ const stagingBytes = 8 << 20
 type staging struct {
 	half  [2]*hostBuffer
 	done  [2]driver.Event
+	piece int       // bytes of a half
 	whole []float32 // a tensor being read
 }
 
-func newStaging(card driver.Card) (*staging, error) {
-	g := &staging{}
+// stage returns the staging buffer with room for pieces of what is to move.
+func (s *session) stage(bytes int) (*staging, error) {
+	g := &s.staging
+	if bytes = min(bytes, stagingBytes); bytes <= g.piece {
+		return g, nil
+	}
+	g.piece = 0
 	for i := range g.half {
-		var err error
-		if g.half[i], err = newHostBuffer(card, stagingBytes); err == nil {
-			g.done[i], err = card.NewEvent()
+		err := g.half[i].free(s.card)
+		if err == nil {
+			g.half[i], err = newHostBuffer(s.card, bytes)
+		}
+		if err == nil && g.done[i] == 0 {
+			g.done[i], err = s.newEvent()
 		}
 		if err != nil {
-			return nil, fail(err, g.free(card))
+			return nil, err
 		}
 	}
+	g.piece = bytes
 	return g, nil
 }
 
 func (g *staging) free(card driver.Card) error {
-	if g == nil {
-		return nil
-	}
-	var errs []error
-	for i, b := range g.half {
-		errs = append(errs, b.free(card))
-		if g.done[i] != 0 {
-			errs = append(errs, card.DestroyEvent(g.done[i]))
-		}
-	}
-	return fail(errs...)
+	return fail(g.half[0].free(card), g.half[1].free(card))
 }
 
 // upload copies bytes to the card; fill gives them piece by piece. The copies
 // are queued on the compute stream, behind the steps that read what they
 // replace, and are over when upload returns.
 func (s *session) upload(dst driver.Ptr, bytes int, fill func(at int, piece []byte) error) error {
-	g := s.staging
+	g, err := s.stage(bytes)
+	if err != nil {
+		return err
+	}
 	used := 0
-	for at := 0; at < bytes; at += stagingBytes {
-		h, n := used%2, min(stagingBytes, bytes-at)
+	for at := 0; at < bytes; at += g.piece {
+		h, n := used%2, min(g.piece, bytes-at)
 		if used >= 2 {
 			if err := s.card.SyncEvent(g.done[h]); err != nil {
 				return err
@@ -114,25 +117,28 @@ func (s *session) upload(dst driver.Ptr, bytes int, fill func(at int, piece []by
 
 // download copies bytes from the card to dst.
 func (s *session) download(dst []byte, src driver.Ptr) error {
-	g := s.staging
+	g, err := s.stage(len(dst))
+	if err != nil {
+		return err
+	}
 	take := func(at int) error { // piece at has been queued
-		h := at / stagingBytes % 2
+		h := at / g.piece % 2
 		if err := s.card.SyncEvent(g.done[h]); err != nil {
 			return err
 		}
-		copy(dst[at:], hostSlice[byte](g.half[h].data, 0, min(stagingBytes, len(dst)-at)))
+		copy(dst[at:], hostSlice[byte](g.half[h].data, 0, min(g.piece, len(dst)-at)))
 		return nil
 	}
-	for at := 0; at < len(dst); at += stagingBytes {
-		h := at / stagingBytes % 2
-		if err := s.card.CopyFromCard(g.half[h].data, src.Add(at), min(stagingBytes, len(dst)-at), s.compute); err != nil {
+	for at := 0; at < len(dst); at += g.piece {
+		h := at / g.piece % 2
+		if err := s.card.CopyFromCard(g.half[h].data, src.Add(at), min(g.piece, len(dst)-at), s.compute); err != nil {
 			return err
 		}
 		if err := s.card.Record(g.done[h], s.compute); err != nil {
 			return err
 		}
 		if at > 0 {
-			if err := take(at - stagingBytes); err != nil {
+			if err := take(at - g.piece); err != nil {
 				return err
 			}
 		}
@@ -140,7 +146,7 @@ func (s *session) download(dst []byte, src driver.Ptr) error {
 	if len(dst) == 0 {
 		return nil
 	}
-	return take((len(dst) - 1) / stagingBytes * stagingBytes)
+	return take((len(dst) - 1) / g.piece * g.piece)
 }
 
 // asBytes views numbers as bytes.
@@ -181,7 +187,7 @@ func (s *session) ReadState(name string, f func([]float32) error) error {
 	if t == nil {
 		return fmt.Errorf("cuda: %s has no state tensor %q", s.model.Name, name)
 	}
-	g := s.staging
+	g := &s.staging
 	if cap(g.whole) < t.n {
 		g.whole = nil // before the larger one is made
 		g.whole = make([]float32, t.n)
