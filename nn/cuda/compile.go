@@ -12,7 +12,7 @@ import (
 // newSession plans a model's memory, and takes it all: after that nothing is
 // allocated but for a batch with more targets than any before, and kept data.
 func newSession(e *Engine, m *nn.Model, o nn.CompileOptions) (_ *session, err error) {
-	s := &session{e: e, card: e.card, model: m, options: o, tensors: map[string]*tensor{}}
+	s := &session{e: e, card: e.card, model: m, options: o, tensors: map[string]*tensor{}, results: newResults(m, o.Purpose)}
 	if o.Precision == nn.TF32 {
 		s.math = driver.MathTF32
 	}
@@ -37,13 +37,13 @@ func newSession(e *Engine, m *nn.Model, o nn.CompileOptions) (_ *session, err er
 // lower lowers the model for a purpose.
 func (s *session) lower(purpose nn.Purpose) (*program, error) {
 	p := nn.NewProgram(s.model, purpose)
-	fixed := map[*nn.Value]driver.Ptr{s.model.Loss: 0}
+	fixed := map[*nn.Value]place{s.model.Loss: {result: true}}
 	if p.Theta != nil {
-		fixed[p.Theta] = 0
+		fixed[p.Theta] = place{result: true, offset: thetaAt}
 	}
 	for _, g := range p.Grads {
 		if g != nil {
-			fixed[g] = 0
+			fixed[g] = place{}
 		}
 	}
 	l, err := lower(p, s.options, fixed)
@@ -66,12 +66,12 @@ func (s *session) open() error {
 		return err
 	}
 	var err error
-	if s.compute, err = s.card.NewStream(); err == nil {
-		s.copying, err = s.card.NewStream()
+	for _, stream := range []*driver.Stream{&s.compute, &s.copying, &s.returning} {
+		if *stream, err = s.card.NewStream(); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = s.allocate(size)
-	}
+	err = s.allocate(size)
 	if err == nil {
 		err = s.makeSlots()
 	}
@@ -128,35 +128,34 @@ func (s *session) allocate(size sizes) error {
 	if err := s.card.Zero(at, size.fixed(), s.compute); err != nil {
 		return err
 	}
-	place := func(bytes int) driver.Ptr {
+	next := func(bytes int) driver.Ptr {
 		p := at
 		at = at.Add(align(bytes))
 		return p
 	}
 	for _, name := range s.tensorNames() {
-		s.tensors[name].at = place(4 * s.tensors[name].room)
+		s.tensors[name].at = next(4 * s.tensors[name].room)
 	}
 	for _, v := range s.shadowed() {
 		t := s.tensors[v.Name]
-		t.shadow = place(2 * t.room)
+		t.shadow = next(2 * t.room)
 	}
 	placed := map[*nn.Value]bool{}
 	for _, g := range s.gradients {
 		g.tensor.typ = s.train.low.types[g.value]
-		g.tensor.at = place(4 * g.tensor.room)
+		g.tensor.at = next(4 * g.tensor.room)
 		if !placed[g.value] {
 			placed[g.value] = true
-			s.train.low.fixed[g.value] = g.tensor.at
+			s.train.low.fixed[g.value] = place{at: g.tensor.at}
 		}
 		if s.options.KeepGradients {
 			s.tensors[gradientPrefix+g.param.Name] = g.tensor
 		}
 	}
-	s.results.place(s, place)
 	for _, v := range s.model.Features {
-		s.inputs = append(s.inputs, place(4*v.Shape.Size()))
+		s.inputs = append(s.inputs, next(4*v.Shape.Size()))
 	}
-	s.arena = place(size.arena)
+	s.arena = next(size.arena)
 	return nil
 }
 
@@ -209,11 +208,10 @@ func (s *session) makeSlots() error {
 		if sl.results, err = s.card.AllocHost(s.results.bytes); err != nil {
 			return err
 		}
-		if sl.ready, err = s.newEvent(); err != nil {
-			return err
-		}
-		if sl.done, err = s.newEvent(); err != nil {
-			return err
+		for _, e := range []*driver.Event{&sl.ready, &sl.computed, &sl.done} {
+			if *e, err = s.newEvent(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

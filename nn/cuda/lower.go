@@ -34,7 +34,7 @@ type lowering struct {
 	types   map[*nn.Value]driver.Type        // of root values; F32 unless here
 	strides map[*nn.Value]int                // of padded matrices, see padding
 	scratch map[*nn.Value]func(rows int) int // bytes of scratch values
-	fixed   map[*nn.Value]driver.Ptr         // outside the arena: gradients of parameters, results
+	fixed   map[*nn.Value]place              // outside the arena: gradients of parameters, results
 	as      map[*nn.Value]map[driver.Type]*nn.Value
 
 	chains map[*nn.Node]*convPool  // conv1d+relu+max-pool, by their last node
@@ -47,7 +47,7 @@ type lowering struct {
 }
 
 // lower compiles the program. fixed says which values have a place of their own.
-func lower(p *nn.Program, o nn.CompileOptions, fixed map[*nn.Value]driver.Ptr) (*lowering, error) {
+func lower(p *nn.Program, o nn.CompileOptions, fixed map[*nn.Value]place) (*lowering, error) {
 	l := &lowering{p: p, o: o, fixed: fixed, readers: map[*nn.Value][]*nn.Node{}, writer: map[*nn.Value]*nn.Node{}, done: map[*nn.Node]bool{},
 		root: map[*nn.Value]*nn.Value{}, types: map[*nn.Value]driver.Type{}, strides: map[*nn.Value]int{},
 		scratch: map[*nn.Value]func(int) int{}, as: map[*nn.Value]map[driver.Type]*nn.Value{}, chains: map[*nn.Node]*convPool{},

@@ -52,13 +52,13 @@ func (l *lowering) layout(batch int) *nn.Plan {
 
 // sizes are what a session takes of the card's memory, in bytes.
 type sizes struct {
-	state, gradients, results, inputs int
-	arena                             int // shared: one program runs at a time
-	slots                             int
+	state, gradients, inputs int
+	arena                    int // shared: one program runs at a time
+	slots                    int
 }
 
 // fixed is what lies in one block.
-func (z *sizes) fixed() int { return z.state + z.gradients + z.results + z.inputs + z.arena }
+func (z *sizes) fixed() int { return z.state + z.gradients + z.inputs + z.arena }
 
 func (z *sizes) total() int { return z.fixed() + z.slots + matmulWorkspace + spare }
 
@@ -77,7 +77,6 @@ func (s *session) sizesFor(batch int) sizes {
 	for _, g := range s.gradients {
 		z.gradients += align(4 * g.tensor.room)
 	}
-	z.results = align(headSize) + align(4*s.model.Outputs())
 	for _, v := range s.model.Features {
 		z.inputs += align(4 * batch * v.Width())
 	}
@@ -93,7 +92,7 @@ func (s *session) sizesFor(batch int) sizes {
 	}
 	m := *s.model
 	m.Batch = batch
-	z.slots = slots * (newLayout(&m, firstEntries(&m)).size)
+	z.slots = slots * newLayout(&m, firstEntries(&m)).cardSize
 	return z
 }
 

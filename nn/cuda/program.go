@@ -183,7 +183,10 @@ func (s *session) bind(p *program, rows int) (*variant, error) {
 		}
 	}
 	s.workspaceBytes = max(s.workspaceBytes, b.need)
-	return v, s.growWorkspace()
+	if err := s.growWorkspace(); err != nil {
+		return nil, fail(err, v.close(s.card))
+	}
+	return v, nil
 }
 
 // binder gives the ops of a variant their places and plans.
@@ -196,16 +199,20 @@ type binder struct {
 	err  error // of a plan
 }
 
-// place is where a value lies: on the card at a fixed address, or in the
-// frame's inputs.
+// place is where a value lies: on the card at a fixed address, in the frame's
+// inputs, or in the results of its slot.
 type place struct {
-	at    driver.Ptr
-	input int // 1 + the number of the feature, 0: none
+	at     driver.Ptr
+	input  int // 1 + the number of the feature, 0: none
+	result bool
 
 	offset int // from there
 }
 
 func (p place) in(f *frame) driver.Ptr {
+	if p.result {
+		return f.slot.card.Add(f.slot.layout.results + p.offset)
+	}
 	if p.input > 0 {
 		return f.inputs[p.input-1].Add(p.offset)
 	}
@@ -227,7 +234,7 @@ func (b *binder) place(v *nn.Value) place {
 // placeOf finds a root value of a program.
 func (s *session) placeOf(p *program, v *nn.Value) place {
 	if at, ok := p.low.fixed[v]; ok {
-		return place{at: at}
+		return at
 	}
 	switch v.Role {
 	case nn.Input:

@@ -5,7 +5,6 @@ import (
 	"math"
 
 	"sdnn/nn"
-	"sdnn/nn/cuda/driver"
 )
 
 // head are the numbers of a step that its kernels read from the slot's block.
@@ -21,13 +20,13 @@ func (s *session) head(sl *slot) head {
 	return head{float32(s.options.Optimizer.AdamRate(sl.step.LR, sl.step.Step))}
 }
 
-// results is where a program leaves what it found out, one block, so that one
-// copy brings it to the slot's own:
+// results is where a program leaves what it found out, at the end of the card's
+// part of the slot's block, so that the step after it can begin while they are
+// fetched:
 //
 //	loss   float64, mean over the rows
 //	theta  [S] float32, when measuring
 type results struct {
-	at      driver.Ptr
 	bytes   int
 	outputs int // of theta, 0: not measured
 }
@@ -35,29 +34,25 @@ type results struct {
 // thetaAt is where theta begins.
 const thetaAt = 256
 
-func (r *results) place(s *session, place func(bytes int) driver.Ptr) {
-	r.bytes = 8
-	if s.options.Purpose == nn.Measuring {
-		r.outputs = s.model.Outputs()
-		r.bytes = thetaAt + 4*r.outputs
+func newResults(m *nn.Model, purpose nn.Purpose) results {
+	if purpose != nn.Measuring {
+		return results{bytes: 8}
 	}
-	r.at = place(thetaAt + 4*s.model.Outputs())
-	s.eval.low.fixed[s.model.Loss] = r.at
-	if s.train == nil {
-		return
-	}
-	s.train.low.fixed[s.model.Loss] = r.at
-	if theta := s.train.nn.Theta; theta != nil {
-		s.train.low.fixed[theta] = r.at.Add(thetaAt)
-	}
+	return results{thetaAt + 4*m.Outputs(), m.Outputs()}
 }
 
-// fetch queues the copy of the results to a slot, behind the program.
+// fetch queues the copy of the results to the program's memory, on a stream of its own.
 func (r *results) fetch(s *session, sl *slot) error {
-	if err := s.card.CopyFromCard(sl.results, r.at, r.bytes, s.compute); err != nil {
+	if err := s.card.Record(sl.computed, s.compute); err != nil {
 		return err
 	}
-	return s.card.Record(sl.done, s.compute)
+	if err := s.card.Wait(s.returning, sl.computed); err != nil {
+		return err
+	}
+	if err := s.card.CopyFromCard(sl.results, sl.card.Add(sl.layout.results), r.bytes, s.returning); err != nil {
+		return err
+	}
+	return s.card.Record(sl.done, s.returning)
 }
 
 // loss is the loss that has come to a slot.

@@ -23,11 +23,13 @@ type session struct {
 	model   *nn.Model
 	options nn.CompileOptions
 
-	compute, copying driver.Stream
-	memory           []driver.Ptr // freed by Close
-	events           []driver.Event
-	slots            []*slot
-	pending          []*slot // steps whose results are on their way, in order
+	compute   driver.Stream
+	copying   driver.Stream // to the card
+	returning driver.Stream // from it
+	memory    []driver.Ptr  // freed by Close
+	events    []driver.Event
+	slots     []*slot
+	pending   []*slot // steps whose results are on their way, in order
 
 	train, eval *program
 	math        driver.Math
@@ -259,7 +261,7 @@ func (s *session) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	for _, stream := range []driver.Stream{s.copying, s.compute} {
+	for _, stream := range []driver.Stream{s.copying, s.compute, s.returning} {
 		if stream != 0 {
 			note(s.card.SyncStream(stream))
 		}
@@ -288,7 +290,7 @@ func (s *session) Close() error {
 	for _, e := range s.events {
 		note(s.card.DestroyEvent(e))
 	}
-	for _, stream := range []driver.Stream{s.copying, s.compute} {
+	for _, stream := range []driver.Stream{s.copying, s.compute, s.returning} {
 		if stream != 0 {
 			note(s.card.DestroyStream(stream))
 		}

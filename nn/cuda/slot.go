@@ -19,20 +19,23 @@ import (
 //	columns   [entries] int32
 //	y, m      [entries] float32
 //	features  [batch, width] float32 each
+//	results   on the card only, see results
 //
 // Everything lies at fixed places, so that a graph that reads them can be
 // replayed; only a batch with more targets than ever before makes its slot
-// anew. Features are last: a batch of kept data copies what is before them.
+// anew. A batch of kept data copies what is before the features.
 type slot struct {
 	number  int
 	layout  layout
 	host    unsafe.Pointer
 	card    driver.Ptr
 	feed    nn.Feed
-	ready   driver.Event   // the block has arrived
-	done    driver.Event   // the results have arrived
-	results unsafe.Pointer // page-locked, see session.results
-	born    int            // how often the block was made: graphs of an older one are void
+	results unsafe.Pointer // page-locked
+
+	ready    driver.Event // the block has arrived
+	computed driver.Event // the results are there
+	done     driver.Event // and have arrived
+	born     int          // how often the block was made: graphs of an older one are void
 
 	busy bool // from TrainStep to OnStep
 	step nn.StepParams
@@ -49,7 +52,9 @@ type layout struct {
 	entries              int // room for this many targets
 	features             []int
 	small                int // bytes before the features
-	size                 int
+	size                 int // bytes of the host's part
+	results              int // on the card
+	cardSize             int
 }
 
 // headSize is the room of the numbers of a step.
@@ -72,6 +77,8 @@ func newLayout(m *nn.Model, entries int) layout {
 		l.features = append(l.features, place(4*m.Batch*v.Width()))
 	}
 	l.size = at
+	l.results = place(thetaAt + 4*m.Outputs())
+	l.cardSize = at
 	return l
 }
 
@@ -90,7 +97,7 @@ func (s *session) makeSlot(sl *slot, entries int) error {
 	if err != nil {
 		return err
 	}
-	card, err := s.card.Alloc(l.size)
+	card, err := s.card.Alloc(l.cardSize)
 	if err != nil {
 		return fail(err, s.card.FreeHost(host))
 	}
