@@ -52,7 +52,7 @@ images, with their dropout and SGD.`,
 	f.IntVar(&o.reps, "reps", 5, "steps that are timed")
 	f.IntVar(&o.classes, "classes", 0, "outputs of the network (default 3962, YouTube-8M's classes and 100 subclasses; for image networks 12)")
 	f.StringVar(&o.engine, "engine", "auto", strings.Join(engineNames, ", "))
-	f.StringVar(&o.precision, "precision", string(nn.F32), "f32, tf32 or bf16, where the engine has it")
+	f.StringVar(&o.precision, "precision", string(nn.F32), "f32 or bf16, where the engine has it")
 	f.BoolVar(&o.profile, "profile", false, "also the time of each op, if the engine measures it")
 	require(cmd, "net")
 	return cmd
@@ -173,7 +173,7 @@ func (o *benchOptions) check() error {
 	if !o.flags.Changed("classes") {
 		o.classes = classes
 	}
-	if err := known("--precision", o.precision, []string{string(nn.F32), string(nn.TF32), string(nn.BF16)}); err != nil {
+	if err := known("--precision", o.precision, []string{string(nn.F32), string(nn.BF16)}); err != nil {
 		return err
 	}
 	for _, n := range []struct {
