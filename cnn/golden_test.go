@@ -1,10 +1,11 @@
 package cnn
 
 import (
-	"embed"
 	"encoding/json"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,13 +16,9 @@ import (
 
 // The golden values are PyTorch's in float64, with its layouts: activations
 // N,C,H,W and convolution weights out,in,k,k.
-//
-//go:embed testdata/*.json
-var testdata embed.FS
-
 func load(t *testing.T, name string, into any) {
 	t.Helper()
-	raw, err := testdata.ReadFile("testdata/" + name)
+	raw, err := os.ReadFile(filepath.Join("..", "testdata", "golden", name))
 	if err == nil {
 		err = json.Unmarshal(raw, into)
 	}

@@ -14,6 +14,7 @@ type SingleLabel struct {
 	images    int64
 	inTop5    int64
 	confusion []int64 // images of class t answered by class p, at t*classes+p
+	silent    []int64 // images of class t without an answer
 }
 
 // NewSingleLabel returns an accumulator for the given number of classes. It panics if
@@ -22,7 +23,7 @@ func NewSingleLabel(classes int) *SingleLabel {
 	if classes <= 0 {
 		panic(fmt.Sprintf("eval: NewSingleLabel: %d classes", classes))
 	}
-	return &SingleLabel{classes: classes, confusion: make([]int64, classes*classes)}
+	return &SingleLabel{classes: classes, confusion: make([]int64, classes*classes), silent: make([]int64, classes)}
 }
 
 // topFive is the rank that the label must reach for the top-5 error.
@@ -62,6 +63,22 @@ func (s *SingleLabel) Add(scores []float32, labels []int32) error {
 	return nil
 }
 
+// addRanked counts an image whose best classes are keys, best first; without keys
+// it has no answer.
+func (s *SingleLabel) addRanked(label int32, keys []rankedKey) {
+	s.images++
+	if len(keys) == 0 {
+		s.silent[label]++
+		return
+	}
+	s.confusion[int(label)*s.classes+keyClass(keys[0])]++
+	for _, k := range keys[:min(topFive, len(keys))] {
+		if keyClass(k) == int(label) {
+			s.inTop5++
+		}
+	}
+}
+
 // ClassError is one class's part of the error rate.
 type ClassError struct {
 	Class     int     `json:"class"`
@@ -85,7 +102,7 @@ func (s *SingleLabel) Result() SingleLabelResult {
 	var right int64
 	for c := range s.classes {
 		row := s.confusion[c*s.classes : (c+1)*s.classes]
-		e := ClassError{Class: c}
+		e := ClassError{Class: c, Images: s.silent[c]}
 		for _, n := range row {
 			e.Images += n
 		}

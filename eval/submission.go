@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 )
@@ -24,14 +22,10 @@ const submissionHeader = "VideoId,LabelConfidencePairs"
 // SubmissionWriter writes a submission file. The file appears under its name,
 // complete and durable, when Close returns nil, and not before.
 type SubmissionWriter struct {
+	predictionFile
 	classes, topK int
-	path          string
-	file          *os.File
-	out           *bufio.Writer
-	temporary     bool // file is a temporary one, to be renamed
 	sel           selector
 	line          []byte
-	err           error
 }
 
 // CreateSubmission begins a submission file with the topK best of the given number
@@ -41,18 +35,10 @@ func CreateSubmission(path string, classes, topK int) (*SubmissionWriter, error)
 	if classes <= 0 || topK <= 0 {
 		panic(fmt.Sprintf("eval: CreateSubmission: %d classes, top %d", classes, topK))
 	}
-	w := &SubmissionWriter{classes: classes, topK: topK, path: path}
-	var err error
-	if info, e := os.Stat(path); e == nil && !info.Mode().IsRegular() {
-		w.file, err = os.OpenFile(path, os.O_WRONLY, 0)
-	} else {
-		w.temporary = true
-		w.file, err = os.OpenFile(fmt.Sprintf("%s.%d.part", path, os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-	}
-	if err != nil {
+	w := &SubmissionWriter{classes: classes, topK: topK}
+	if err := w.create(path); err != nil {
 		return nil, err
 	}
-	w.out = bufio.NewWriterSize(w.file, 1<<18)
 	w.out.WriteString(submissionHeader + "\n") // errors come with Flush
 	return w, nil
 }
@@ -86,50 +72,6 @@ func (w *SubmissionWriter) Write(id []byte, scores []float32) error {
 	w.line = append(line, '\n')
 	_, w.err = w.out.Write(w.line)
 	return w.err
-}
-
-// Close makes the file durable and gives it its name. After an error of it or of
-// Write nothing but the old file, if any, is left.
-func (w *SubmissionWriter) Close() error {
-	err := w.err
-	if err == nil {
-		err = w.out.Flush()
-	}
-	if err == nil && w.temporary {
-		err = w.file.Sync()
-	}
-	if e := w.file.Close(); err == nil {
-		err = e
-	}
-	if !w.temporary {
-		return err
-	}
-	if err == nil {
-		err = os.Rename(w.file.Name(), w.path)
-	}
-	if err != nil {
-		os.Remove(w.file.Name())
-		return fmt.Errorf("%s: not written: %w", w.path, err)
-	}
-	syncFolder(filepath.Dir(w.path))
-	return nil
-}
-
-// Abort removes what was written so far.
-func (w *SubmissionWriter) Abort() {
-	w.file.Close()
-	if w.temporary {
-		os.Remove(w.file.Name())
-	}
-}
-
-// syncFolder makes a new name in a folder durable where the system knows of that;
-// elsewhere (Windows) opening a folder fails and there is nothing to do.
-func syncFolder(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		d.Sync()
-		d.Close()
-	}
 }
 
 // SubmissionError says where a submission file is not one.

@@ -122,6 +122,24 @@ func (e *MissingError) Error() string {
 
 func (e *MissingError) Unwrap() error { return e.Err }
 
+// LostError says that a folder has the shards of a store, and no manifest that speaks of them.
+type LostError struct {
+	Dir    string
+	Shards []string // the names of the files, sorted
+}
+
+func (e *LostError) Error() string {
+	shards := e.Shards[0]
+	if n := len(e.Shards); n > 1 {
+		shards += fmt.Sprintf(" and %d more", n-1)
+	}
+	return fmt.Sprintf("%s: manifest.json is missing, but shards of a store are here (%s): restore manifest.json from a copy, "+
+		"or delete the shards and ingest again, or ingest into another folder", e.Dir, shards)
+}
+
+// Is makes errors.Is(err, ErrBadData) true.
+func (e *LostError) Is(target error) bool { return target == ErrBadData }
+
 // PendingError says that a commit holds, and that its last steps failed: whoever opens the store next finishes them.
 type PendingError struct {
 	Dir string

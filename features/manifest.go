@@ -119,17 +119,37 @@ func decodeManifest(path string, doc []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// readManifest reads the manifest of the store in dir. The error is a *MissingError if there is none.
+// readManifest reads the manifest of the store in dir. The error is a *MissingError if there is none, and no shard either; with
+// shards it is a *LostError.
 func readManifest(dir string) (m *Manifest, doc []byte, err error) {
 	path := filepath.Join(dir, manifestName)
 	doc, err = readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if lost := findLost(dir); lost != nil {
+			return nil, nil, lost
+		}
 		return nil, nil, &MissingError{Dir: dir, Err: fs.ErrNotExist}
 	} else if err != nil {
 		return nil, nil, err
 	}
 	m, err = decodeManifest(path, doc)
 	return m, doc, err
+}
+
+// findLost returns an error if dir has shards that no manifest speaks of, else nil.
+func findLost(dir string) error {
+	entries, _ := os.ReadDir(dir)
+	var shards []string
+	for _, e := range entries {
+		if shardPattern.MatchString(e.Name()) {
+			shards = append(shards, e.Name())
+		}
+	}
+	// In this order: shards get their names while there is a journal, and it goes after the manifest has come.
+	if len(shards) == 0 || fileExists(filepath.Join(dir, journalName)) || fileExists(filepath.Join(dir, manifestName)) {
+		return nil
+	}
+	return &LostError{Dir: dir, Shards: shards}
 }
 
 // readSmall reads a manifest or journal, and refuses a file that is far too large to be one.

@@ -25,7 +25,7 @@ type Store struct {
 const busyWait = 10 * time.Second
 
 // Open reads and verifies the manifest of the store in dir, finishing or clearing what a writer that died left behind. Errors:
-// *MissingError, *CorruptError, *VersionError, *BusyError, or one of the file system.
+// *MissingError, *LostError, *CorruptError, *VersionError, *BusyError, or one of the file system.
 func Open(dir string) (*Store, error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return nil, &MissingError{Dir: dir, Err: errNotFolder}

@@ -62,7 +62,7 @@ type Writer struct {
 }
 
 // NewWriter begins to write split into the store in dir, which is made if need be. Errors: *ExistsError, *SchemaError, *BusyError,
-// *CorruptError for a store that cannot be read, or one of the file system.
+// *LostError, *CorruptError for a store that cannot be read, or one of the file system.
 func NewWriter(dir, split string, s Schema, o WriterOptions) (*Writer, error) {
 	if !splitPattern.MatchString(split) {
 		return nil, fmt.Errorf("split %q: a name has 1 to 64 lower-case letters, digits and underscores", split)

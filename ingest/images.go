@@ -279,7 +279,7 @@ func (in *imageIngestion) run(ctx context.Context) error {
 			if in.res.Skipped > 0 {
 				found = fmt.Sprintf("only damaged ones (%d)", in.res.Skipped)
 			}
-			return &BadDataError{File: s.files[0].path, What: "images", Expected: "at least one sound one", Found: found}
+			return &BadDataError{File: s.files[0].path, Offset: -1, Record: -1, What: "images", Expected: "at least one sound one", Found: found}
 		}
 	}
 	return nil

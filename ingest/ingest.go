@@ -103,8 +103,8 @@ func usagef(format string, args ...any) error {
 // errors.Is(err, features.ErrBadData) is true for it.
 type BadDataError struct {
 	File     string
-	Offset   int64  // of the record's first byte; -1 if it has none (a line of a CSV file)
-	Record   int64  // number of the record from 0, or of the line from 1
+	Offset   int64  // of the damage, or of the record's first byte; -1 if it has none (a line of a CSV file, a file as a whole)
+	Record   int64  // number of the record from 0, or of the line from 1; -1 for damage to no one record
 	What     string // the damaged part
 	Expected string
 	Found    string
@@ -116,11 +116,17 @@ type BadDataError struct {
 
 // Error implements error.
 func (e *BadDataError) Error() string {
-	place := fmt.Sprintf("record %d at offset %d", e.Record, e.Offset)
-	if e.Offset < 0 {
-		place = fmt.Sprintf("line %d", e.Record)
+	s := e.File
+	switch {
+	case e.Record < 0 && e.Offset < 0:
+	case e.Record < 0:
+		s += fmt.Sprintf(": offset %d", e.Offset)
+	case e.Offset < 0:
+		s += fmt.Sprintf(": line %d", e.Record)
+	default:
+		s += fmt.Sprintf(": record %d at offset %d", e.Record, e.Offset)
 	}
-	s := fmt.Sprintf("%s: %s: %s: expected %s, found %s", e.File, place, e.What, e.Expected, e.Found)
+	s += fmt.Sprintf(": %s: expected %s, found %s", e.What, e.Expected, e.Found)
 	if e.Hint != "" {
 		s += "; " + e.Hint
 	}

@@ -95,14 +95,17 @@ func (s *svhnSource) variable(m *matfile.File, name string) (*matfile.Variable, 
 	if len(have) > 0 {
 		found = strings.Join(have[:min(len(have), 5)], ", ")
 	}
-	return nil, &BadDataError{File: s.path, What: "variables", Expected: "X and y", Found: found,
+	return nil, &BadDataError{File: s.path, Offset: -1, Record: -1, What: "variables", Expected: "X and y", Found: found,
 		Hint: "use the files with cropped digits (format 2): train_32x32.mat, extra_32x32.mat, test_32x32.mat"}
 }
 
 // bad makes a *BadDataError of one of the format's.
 func (s *svhnSource) bad(e *matfile.Error, scope scope) *BadDataError {
-	bad := &BadDataError{File: s.path, Offset: e.Offset, Record: s.at, What: e.What, Expected: e.Expected, Found: e.Found,
+	bad := &BadDataError{File: s.path, Offset: e.Offset, Record: -1, What: e.What, Expected: e.Expected, Found: e.Found,
 		Hint: e.Hint, Err: e, scope: scope}
+	if s.pixels != nil { // the image that is being read
+		bad.Record = s.at
+	}
 	switch {
 	case e.Cut:
 		bad.Hint = "the file is incomplete: fetch it again"
@@ -130,7 +133,7 @@ func (s *svhnSource) fault(err error) error {
 }
 
 func (s *svhnSource) unfit(v *matfile.Variable, expected string) error {
-	return &BadDataError{File: s.path, Offset: v.Offset, What: "variable " + v.Name, Expected: expected, Found: v.String()}
+	return &BadDataError{File: s.path, Offset: v.Offset, Record: -1, What: "variable " + v.Name, Expected: expected, Found: v.String()}
 }
 
 // readLabels reads all labels as they are.

@@ -161,7 +161,7 @@ func (in *ingestion) run(ctx context.Context) error {
 		if in.res.Skipped > 0 {
 			found = fmt.Sprintf("only damaged ones (%d)", in.res.Skipped)
 		}
-		return &BadDataError{File: in.files[0].path, What: "records", Expected: "at least one sound one", Found: found}
+		return &BadDataError{File: in.files[0].path, Offset: -1, Record: -1, What: "records", Expected: "at least one sound one", Found: found}
 	}
 	return in.findDuplicates(ctx)
 }

@@ -49,7 +49,9 @@ func (BatchNormBackward) Infer(in []*Value) ([]Shape, []bool, error) {
 	return []Shape{in[1].Shape, c, c}, []bool{true, false, false}, nil
 }
 
-// BatchNormInference is BatchNorm with the running statistics in place of the batch's.
+// BatchNormInference is BatchNorm with the running statistics in place of the
+// batch's. Evaluation has it for BatchNorm. A graph may hold it too: the layer is
+// then trained with its statistics frozen, as is customary in fine-tuning.
 type BatchNormInference struct{ Epsilon float64 }
 
 // Kind implements Op.
@@ -61,6 +63,27 @@ func (BatchNormInference) Infer(in []*Value) ([]Shape, []bool, error) {
 		return nil, nil, err
 	}
 	return []Shape{in[0].Shape}, []bool{true}, nil
+}
+
+// Gradient implements Differentiable.
+func (o BatchNormInference) Gradient(p *Program, n *Node, dout *Value, _ []bool) []*Value {
+	out := p.Apply("d:"+n.Out[0].Name+"/in", BatchNormInferenceBackward{o.Epsilon}, dout, n.In[0], n.In[1], n.In[3], n.In[4])
+	return []*Value{out[0], out[1], out[2], nil, nil}
+}
+
+// BatchNormInferenceBackward takes dy, x, gamma, running mean, running variance
+// to dx, dgamma, dbeta: the statistics do not depend on x, so that with std =
+// sqrt(variance + Epsilon), dx = gamma/std dy, dgamma = sum dy (x - mean)/std and
+// dbeta = sum dy.
+type BatchNormInferenceBackward struct{ Epsilon float64 }
+
+// Kind implements Op.
+func (BatchNormInferenceBackward) Kind() string { return "batch-norm-inference-backward" }
+
+// Infer implements Op.
+func (BatchNormInferenceBackward) Infer(in []*Value) ([]Shape, []bool, error) {
+	c := in[2].Shape
+	return []Shape{in[1].Shape, c, c}, []bool{true, false, false}, nil
 }
 
 func batchNormInputs(in []*Value) error {

@@ -6,7 +6,7 @@
 STORE is an ingested cifar10, cifar100 or svhn store with a train and a test split. Trains the net plain and with --subclass for
 each seed on the whole train split (a run that is finished is not run again, one that was interrupted resumes), the
 learning rate falling to a fifth after 30, 60 and 80 % of the epochs, and evaluates both once, the subclass run with
---against the plain run of its seed. Prints error rates, and those of the classes that stage 1 called neglected.
+--against the plain run of its seed. Prints error rates, and the mean accuracy of the classes that stage 1 called neglected and of the rest.
 """
 import argparse, json, os, statistics, subprocess, sys
 
@@ -47,7 +47,7 @@ def train(seed, tag):
     return run
 
 
-print('| net | seed | plain: error % (top 5) | split | error % (top 5) | neglected classes: error % plain -> split | the rest: plain -> split |')
+print('| net | seed | plain: error % (top 5) | split | error % (top 5) | neglected classes: mean accuracy % plain -> split | the rest: plain -> split |')
 print('|---|---|---|---|---|---|---|', flush=True)
 rates = {}
 for seed in a.seeds.split(','):

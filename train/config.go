@@ -245,7 +245,11 @@ func (c *Config) checks() []check {
 
 // imageChecks are those of image nets.
 func (c *Config) imageChecks() []check {
-	_, err := ParseAugment(c.Augment)
+	a, err := ParseAugment(c.Augment)
+	if fits := len(c.Columns) == 1 && c.side() > 0; err == nil && fits && max(a.Pad, a.Cutout) > c.side() {
+		side := c.side()
+		err = fmt.Errorf("crop and cutout may take at most the %d pixels of an image's side", side)
+	}
 	return []check{
 		{"augment", err == nil, fmt.Sprintf("cannot be: %v", err)},
 		{"noise", c.Noise == 0, "is for the features of videos; images know --augment"},

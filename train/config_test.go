@@ -179,3 +179,30 @@ func TestGoldenSchedules(t *testing.T) {
 		t.Errorf("constant: %v, %v", s, err)
 	}
 }
+
+// TestFitSchedule: a shorter training goes through the same learning rates, and
+// one of the paper's length is the golden one.
+func TestFitSchedule(t *testing.T) {
+	const paper = "step:0.2@60,120,160,220,260"
+	for _, c := range []struct {
+		schedule string
+		epochs   int
+		want     string
+	}{
+		{paper, 300, paper},
+		{paper, 600, "step:0.2@120,240,320,440,520"},
+		{paper, 30, "step:0.2@6,12,16,22,26"},
+		{paper, 20, "step:0.2@4,8,11,15,17"},
+		{"step:0.1@80,120,160,220", 30, "step:0.1@8,12,16,22"},
+		{paper, 5, "step:0.2@1,2,3,4"},
+		{paper, 2, "step:0.2@1"},
+		{paper, 1, "constant"},
+		{"constant", 7, "constant"},
+		{"exp:0.95@4000000", 7, "exp:0.95@4000000"},
+	} {
+		cfg := Config{Epochs: c.epochs, Schedule: c.schedule}
+		if cfg.FitSchedule(300); cfg.Schedule != c.want {
+			t.Errorf("%s in %d epochs: %s, want %s", c.schedule, c.epochs, cfg.Schedule, c.want)
+		}
+	}
+}

@@ -18,23 +18,15 @@ import (
 // in last.safetensors, if the run has come to one. Errors: *NoRunError,
 // *CorruptError.
 func LoadConfig(dir string) (Config, error) {
-	path := filepath.Join(dir, configFile)
 	last := checkpointFile(dir, Last)
-	text, err := os.ReadFile(path)
+	c, err := readConfig(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(last); err == nil {
-			return Config{}, &CorruptError{path, errors.New("it is missing, but " + filepath.Base(last) + " of its run is here")}
+			return c, &CorruptError{filepath.Join(dir, configFile), errors.New("it is missing, but " + filepath.Base(last) + " of its run is here")}
 		}
-		return Config{}, &NoRunError{dir, "there is no run here (no " + configFile + ")"}
+		return c, &NoRunError{dir, "there is no run here (no " + configFile + ")"}
 	} else if err != nil {
-		return Config{}, err
-	}
-	var c Config
-	if err := json.Unmarshal(text, &c); err != nil {
-		return Config{}, &CorruptError{path, err}
-	}
-	if c.Format != ConfigFormat {
-		return Config{}, &CorruptError{path, fmt.Errorf("format %d, this program reads format %d", c.Format, ConfigFormat)}
+		return c, err
 	}
 	f, _, saved, _, err := openCheckpoint(last)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -44,9 +36,43 @@ func LoadConfig(dir string) (Config, error) {
 	}
 	f.Close()
 	if !sameConfig(saved, &c) {
-		return Config{}, differs(dir)
+		return Config{}, differs(dir, Last)
 	}
 	return c, nil
+}
+
+// readConfig reads config.json of the run in dir. Errors: fs.ErrNotExist,
+// *CorruptError, those of the file system.
+func readConfig(dir string) (c Config, err error) {
+	path := filepath.Join(dir, configFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		where := ""
+		if bad, ok := errors.AsType[*json.SyntaxError](err); ok {
+			where = fmt.Sprintf(" at offset %d", bad.Offset)
+		}
+		return Config{}, &CorruptError{path, fmt.Errorf("damaged%s: expected the settings of the run in JSON, found %w", where, err)}
+	}
+	if c.Format != ConfigFormat {
+		return Config{}, &CorruptError{path, fmt.Errorf("format %d, this program reads format %d", c.Format, ConfigFormat)}
+	}
+	return c, nil
+}
+
+// checkConfig says whether config.json is damaged: whether it is not what the
+// checkpoint holds. Evaluation goes by the checkpoint, and can do without.
+func checkConfig(dir, checkpoint string, saved *Config) error {
+	c, err := readConfig(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && !sameConfig(saved, &c):
+		return differs(dir, checkpoint)
+	}
+	return err
 }
 
 // sameConfig says whether two configurations are the same in JSON.
@@ -58,8 +84,8 @@ func sameConfig(a, b *Config) bool {
 
 // differs is the error of a config.json that is not the checkpoint's. The
 // checkpoint has a checksum, so it is config.json that was changed.
-func differs(dir string) error {
-	return &CorruptError{filepath.Join(dir, configFile), errors.New("it differs from the checkpoint's copy in " + Last + ".safetensors")}
+func differs(dir, checkpoint string) error {
+	return &CorruptError{filepath.Join(dir, configFile), errors.New("it differs from the checkpoint's copy in " + checkpoint + ".safetensors")}
 }
 
 // verifyBest checks every byte of best.safetensors, and that it is of the run.

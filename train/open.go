@@ -33,7 +33,8 @@ type TrainedRun struct {
 
 // OpenRun opens the run in dir with one of its checkpoints. Everything comes
 // from the checkpoint, which has a checksum; that of the weights is checked when
-// Score reads them. Errors: *NoRunError, *CorruptError.
+// Score reads them. A config.json that says something else is damaged; one that is
+// missing is not missed. Errors: *NoRunError, *CorruptError.
 func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 	if checkpoint != Best && checkpoint != Last {
 		return nil, &UsageError{"checkpoint", fmt.Sprintf("%q is neither %s nor %s", checkpoint, Best, Last)}
@@ -49,6 +50,9 @@ func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 		return nil, err
 	}
 	f.Close()
+	if err := checkConfig(dir, checkpoint, cfg); err != nil {
+		return nil, err
+	}
 	r := &TrainedRun{Dir: dir, Checkpoint: checkpoint, Config: *cfg, Stage: pos.Stage, Epoch: pos.Epoch, Step: pos.Step, neglected: pos.Neglected}
 	if pos.Row > 0 {
 		r.Epoch++

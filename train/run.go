@@ -292,7 +292,7 @@ func (t *trainer) resume() error {
 	}
 	defer f.Close()
 	if !sameConfig(saved, &run) { // of a process that was here since LoadConfig
-		return differs(t.o.Dir)
+		return differs(t.o.Dir, Last)
 	}
 	t.pos = *pos
 	if pos.Best != nil {

@@ -59,3 +59,26 @@ func (s Schedule) Rate(base float64, epoch int, examples int64) float64 {
 	}
 	return base
 }
+
+// FitSchedule stretches or shrinks a schedule of milestones from a training of
+// from epochs to one of c.Epochs: each milestone keeps its part of the training.
+// One that is rounded to another's epoch, or out of the training, is dropped.
+// Schedules that do not count epochs stay.
+func (c *Config) FitSchedule(from int) {
+	s, err := ParseSchedule(c.Schedule)
+	if err != nil || len(s.milestones) == 0 || from < 1 || c.Epochs < 1 {
+		return // Validate tells what is wrong
+	}
+	var at []string
+	last := 0
+	for _, m := range s.milestones {
+		if e := (2*m*c.Epochs + from) / (2 * from); e > last && e < c.Epochs {
+			at = append(at, strconv.Itoa(e))
+			last = e
+		}
+	}
+	c.Schedule = "constant"
+	if len(at) > 0 {
+		c.Schedule = fmt.Sprintf("step:%v@%s", s.factor, strings.Join(at, ","))
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,6 +30,7 @@ type benchOptions struct {
 	engine    string
 	precision string
 	profile   bool
+	sort      string
 	flags     *pflag.FlagSet
 }
 
@@ -42,8 +42,14 @@ warm up. Examples per second are given for the best and the median of --reps ste
 
 A training step is forward, subclass cross-entropy, backward and the optimiser's update; an evaluation step is forward only.
 The networks are those of sdnn train: video networks with Adam, without dropout and noise; image networks on 3 x 32 x 32
-images, with their dropout and SGD.`,
-		[]string{"sdnn bench --net mlp --batch 1024", "sdnn bench --net vgg16 --batch 128 --reps 20 --threads 2 --json"},
+images, with their dropout and SGD.
+
+--profile runs --reps steps more of each kind with the engine's clocks on and lists the ops, each with its fastest call. The
+floor of an op is the least time that this machine can do it in: the operations of the algorithm in use over the peak of
+multiply-adds, or the op's operands and results over the bandwidth of memory, of a cache if that holds them, whichever is
+longer. Peak and bandwidths are measured with the same threads and code path, and printed. GF/s counts a convolution as the
+direct algorithm does; the floor of one by Winograd's counts the multiplications that it leaves.`,
+		[]string{"sdnn bench --net mlp --batch 1024", "sdnn bench --net vgg16 --batch 128 --reps 20 --threads 2 --profile"},
 		func(ctx context.Context, _ []string) error { return runBench(ctx, a, o) })
 	f := cmd.Flags()
 	o.flags = f
@@ -53,7 +59,8 @@ images, with their dropout and SGD.`,
 	f.IntVar(&o.classes, "classes", 0, "outputs of the network (default 3962, YouTube-8M's classes and 100 subclasses; for image networks 12)")
 	f.StringVar(&o.engine, "engine", "auto", strings.Join(engineNames, ", "))
 	f.StringVar(&o.precision, "precision", string(nn.F32), "f32 or bf16, where the engine has it")
-	f.BoolVar(&o.profile, "profile", false, "also the time of each op, if the engine measures it")
+	f.BoolVar(&o.profile, "profile", false, "also the time of each op and how far it is from its floor, if the engine measures it")
+	f.StringVar(&o.sort, "sort", opsByLost, "--profile: `order` of the ops: lost (time above the floor) or time, the largest first; run, all in the order of the step")
 	require(cmd, "net")
 	return cmd
 }
@@ -70,32 +77,11 @@ type benchResult struct {
 	Best      float64 `json:"best_per_s"`
 	Median    float64 `json:"median_per_s"`
 	PeakRSS   int64   `json:"peak_rss_mib"`
-
-	Profile []opTime `json:"profile,omitempty"`
-}
-
-// opTime is what an op costs in one step.
-type opTime struct {
-	Kind   string  `json:"kind"`
-	Name   string  `json:"name"`
-	Millis float64 `json:"ms"`
-	Share  float64 `json:"share"`  // of the step
-	GFlops float64 `json:"gflops"` // a second; 0 for an op bound by memory
-	GBytes float64 `json:"gbytes"` // a second, of the least traffic that the op can do with
 }
 
 func (r benchResult) text(w io.Writer) {
 	fmt.Fprintf(w, "%s %-5s  batch %d, %d outputs, %s, engine %s, %s: best %.1f/s, median %.1f/s, peak memory %d MiB\n",
 		r.Net, r.What, r.Batch, r.Classes, count(r.Threads, "thread"), r.Engine, r.Precision, r.Best, r.Median, r.PeakRSS)
-	if len(r.Profile) == 0 {
-		return
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "ms\tshare\tGF/s\tGB/s\t  op")
-	for _, o := range r.Profile {
-		fmt.Fprintf(t, "%.3f\t%.1f%%\t%.1f\t%.1f\t  %s %s\n", o.Millis, 100*o.Share, o.GFlops, o.GBytes, o.Kind, o.Name)
-	}
-	t.Flush()
 }
 
 // benchWarmUp is the number of steps that are not timed.
@@ -119,44 +105,61 @@ func runBench(ctx context.Context, a *app, o *benchOptions) error {
 		return err
 	}
 	defer session.Close()
-	fillRandom(session.Feed(0), model, o.batch, a.seed)
 	threads := a.threads
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	r := benchResult{Net: o.net, Batch: o.batch, Threads: threads, Engine: engine.Name(), Precision: o.precision, Classes: o.classes}
-	step := int64(0)
-	steps := []struct {
-		what string
-		f    func() error
-	}{
-		{"train", func() error {
-			step++
-			return errors.Join(session.TrainStep(0, nn.StepParams{LR: 1e-3, Step: step}), session.Sync())
-		}},
-		{"eval", func() error {
-			_, _, err := session.Forward(0)
-			return err
-		}},
+	bench := &benchRun{o: o, session: session, model: model, seed: a.seed}
+	if err := bench.speed(ctx, a, benchResult{Net: o.net, Batch: o.batch, Threads: threads, Engine: engine.Name(), Precision: o.precision, Classes: o.classes}); err != nil {
+		return err
 	}
-	for _, s := range steps {
-		if s.what == "eval" {
-			session.Feed(0).Targets.Reset() // without targets there is no loss to compute
-		}
-		took, err := timed(ctx, o.reps, s.f)
+	if o.profile {
+		return bench.profile(ctx, a, engine.Name(), threads)
+	}
+	return nil
+}
+
+// benchRun is a session whose steps are timed.
+type benchRun struct {
+	o       *benchOptions
+	session nn.Session
+	model   *nn.Model
+	seed    uint64
+	steps   int64
+}
+
+// speed times both kinds of step and prints what they take.
+func (b *benchRun) speed(ctx context.Context, a *app, r benchResult) error {
+	for _, r.What = range benchSteps {
+		took, err := timed(ctx, benchWarmUp, b.o.reps, b.step(r.What))
 		if err != nil {
 			return err
 		}
-		if o.profile {
-			if r.Profile, err = profiled(session, engine.Name(), s.what == "train", o.reps, s.f); err != nil {
-				return err
-			}
-		}
-		r.What, r.PeakRSS = s.what, peakRSS()>>20
-		r.Best, r.Median = perSecond(o.batch, took[0]), perSecond(o.batch, took[len(took)/2])
+		r.PeakRSS = peakRSS() >> 20
+		r.Best, r.Median = perSecond(b.o.batch, took[0]), perSecond(b.o.batch, took[len(took)/2])
 		a.print.result(r)
 	}
 	return nil
+}
+
+// benchSteps are the kinds of step.
+var benchSteps = []string{"train", "eval"}
+
+// step fills the session's feed for a kind of step and returns what does one.
+func (b *benchRun) step(what string) func() error {
+	feed := b.session.Feed(0)
+	fillRandom(feed, b.model, b.o.batch, b.seed)
+	if what == "eval" {
+		feed.Targets.Reset() // without targets there is no loss to compute
+		return func() error {
+			_, _, err := b.session.Forward(0)
+			return err
+		}
+	}
+	return func() error {
+		b.steps++
+		return errors.Join(b.session.TrainStep(0, nn.StepParams{LR: 1e-3, Step: b.steps}), b.session.Sync())
+	}
 }
 
 func (o *benchOptions) check() error {
@@ -174,6 +177,9 @@ func (o *benchOptions) check() error {
 		o.classes = classes
 	}
 	if err := known("--precision", o.precision, []string{string(nn.F32), string(nn.BF16)}); err != nil {
+		return err
+	}
+	if err := known("--sort", o.sort, opOrders); err != nil {
 		return err
 	}
 	for _, n := range []struct {
@@ -218,10 +224,10 @@ func fillRandom(feed *nn.Feed, m *nn.Model, rows int, seed uint64) {
 	}
 }
 
-// timed calls step to warm up and then reps times; it returns those times in ascending order.
-func timed(ctx context.Context, reps int, step func() error) ([]time.Duration, error) {
+// timed calls step warmUp times and then reps times; it returns the latter's times in ascending order.
+func timed(ctx context.Context, warmUp, reps int, step func() error) ([]time.Duration, error) {
 	var took []time.Duration
-	for i := range benchWarmUp + reps {
+	for i := range warmUp + reps {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -229,7 +235,7 @@ func timed(ctx context.Context, reps int, step func() error) ([]time.Duration, e
 		if err := step(); err != nil {
 			return nil, err
 		}
-		if i >= benchWarmUp {
+		if i >= warmUp {
 			took = append(took, time.Since(begun))
 		}
 	}
@@ -240,34 +246,4 @@ func timed(ctx context.Context, reps int, step func() error) ([]time.Duration, e
 // perSecond is rounded to a tenth.
 func perSecond(batch int, d time.Duration) float64 {
 	return math.Round(float64(batch)/d.Seconds()*10) / 10
-}
-
-// profiled runs reps more steps with the engine's clocks on. They cost time themselves, so these steps are not in the figures.
-func profiled(session nn.Session, engine string, training bool, reps int, step func() error) ([]opTime, error) {
-	p, ok := session.(nn.Profiler)
-	if !ok {
-		return nil, usagef("--profile: engine %s does not measure its ops", engine)
-	}
-	p.SetProfiling(true)
-	defer p.SetProfiling(false)
-	for range reps {
-		if err := step(); err != nil {
-			return nil, err
-		}
-	}
-	ops := p.Profile(training)
-	total := 0.0
-	for _, o := range ops {
-		total += o.Time.Seconds()
-	}
-	var times []opTime
-	for _, o := range ops {
-		s := o.Time.Seconds()
-		if o.Calls == 0 || s <= 0 {
-			continue
-		}
-		times = append(times, opTime{Kind: o.Kind, Name: o.Name, Millis: 1e3 * s / float64(o.Calls), Share: s / total,
-			GFlops: o.Flops / s / 1e9, GBytes: o.Bytes / s / 1e9})
-	}
-	return times, nil
 }

@@ -30,7 +30,7 @@ func newEval(a *app) *cobra.Command {
 	o := &evalOptions{}
 	cmd := newVerb(a, "eval --run RUN --data STORE", "Measure a run or a submission file",
 		`Measure a run on a split: of videos Hit@1, PERR, mAP and GAP over the --top-k best classes of each, of images the error
-rate and the top-5 error rate. --predictions measures a submission file in place of a run.
+rate and the top-5 error rate. --predictions measures what sdnn predict wrote in place of a run.
 
 --against compares with another run, say the plain one: the mean average precision, or of images the error rate, of the
 neglected classes, of the others, and of each. A gain of the neglected classes that the others pay for is none.`,
@@ -41,7 +41,7 @@ neglected classes, of the others, and of each. A gain of the neglected classes t
 	o.declare(f)
 	f.IntVar(&o.topK, "top-k", 20, "classes of a video that count")
 	f.BoolVar(&o.perClass, "per-class", false, "also the average precision, or error rate, of every class")
-	f.StringVar(&o.predictions, "predictions", "", "measure this submission `file` in place of a run")
+	f.StringVar(&o.predictions, "predictions", "", "measure this `file` of predictions in place of a run")
 	f.StringVar(&o.against, "against", "", "compare with the run in this `folder`")
 	f.StringVar(&o.confusion, "confusion", "", "images: write the confusion matrix to this CSV `file`, a line a true class")
 	require(cmd, "data")
@@ -91,6 +91,17 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 	}
 	defer s.close()
 	var r *evalResult
+	if o.predictions != "" && s.holdsImages() {
+		var images *imagesResult
+		err := unlessInterrupted(ctx, func() (err error) {
+			images, err = evalImagePredictions(s.split, o)
+			return err
+		})
+		if err == nil {
+			a.print.result(images)
+		}
+		return err
+	}
 	if o.predictions != "" {
 		err = unlessInterrupted(ctx, func() (err error) {
 			r, err = evalPredictions(s.split, o)
@@ -194,13 +205,21 @@ func evalPredictions(split *features.Split, o *evalOptions) (*evalResult, error)
 	if err != nil {
 		return nil, err
 	}
-	if m.Videos > 0 && fit.Missing == m.Videos && fit.Unknown > 0 {
-		return nil, usagef("%s: none of its %d videos is in split %s of %s (the first is %q): it belongs to another split or store",
-			o.predictions, fit.Unknown, split.Name(), o.data, fit.ExampleUnknown)
+	if err := checkFit(fit, m.Videos, "videos", split, o); err != nil {
+		return nil, err
 	}
 	r := &evalResult{Predictions: o.predictions, MultiLabelResult: m, Fit: &fit}
 	r.finish(split, begun)
 	return r, nil
+}
+
+// checkFit refuses a file of predictions for other examples than the n of the split.
+func checkFit(fit eval.SubmissionReport, n int64, examples string, split *features.Split, o *evalOptions) error {
+	if n > 0 && fit.Missing == n && fit.Unknown > 0 {
+		return usagef("%s: none of its %d %s is in split %s of %s (the first is %q): it belongs to another split or store",
+			o.predictions, fit.Unknown, examples, split.Name(), o.data, fit.ExampleUnknown)
+	}
+	return nil
 }
 
 // splitTruth is the labels of a split by id.

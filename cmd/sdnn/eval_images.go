@@ -11,24 +11,34 @@ import (
 	"time"
 
 	"sdnn/eval"
+	"sdnn/features"
 	"sdnn/train"
 )
 
 // imagesResult is what eval prints for a run on images.
 type imagesResult struct {
-	Run        string `json:"run"`
-	Checkpoint string `json:"checkpoint"`
-	Epoch      int    `json:"epoch"`
-	Data       string `json:"data"`
-	Split      string `json:"split"`
+	Run         string `json:"run,omitempty"`
+	Checkpoint  string `json:"checkpoint,omitempty"`
+	Epoch       int    `json:"epoch,omitempty"`
+	Predictions string `json:"predictions,omitempty"`
+	Data        string `json:"data"`
+	Split       string `json:"split"`
 	eval.SingleLabelResult
-	Loss      float64        `json:"loss"` // mean class cross-entropy
+	Loss      *float64       `json:"loss"` // mean class cross-entropy; null for a file of predictions
 	PerSecond float64        `json:"examples_per_s"`
 	Confusion string         `json:"confusion,omitempty"` // the file
+	Fit       *imagesFit     `json:"fit,omitempty"`
 	Against   *againstImages `json:"against,omitempty"`
 
 	metrics *eval.SingleLabel
 	all     bool // --per-class
+}
+
+// imagesFit is how a file of predictions and the split fit together.
+type imagesFit struct {
+	Missing        int64  `json:"missing_images"` // of the split: they count as wrong
+	Unknown        int64  `json:"unknown_images"` // of the file: they are left out
+	ExampleUnknown string `json:"example_unknown,omitempty"`
 }
 
 // againstImages compares a run on images with another one. The comparison is of accuracies.
@@ -77,20 +87,55 @@ func evalImages(ctx context.Context, s *scoring, run, other *train.TrainedRun, o
 func evalImagesRun(ctx context.Context, s *scoring, run *train.TrainedRun) (*imagesResult, error) {
 	begun := time.Now()
 	r := &imagesResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, metrics: eval.NewSingleLabel(run.Config.Classes)}
+	loss := 0.0
 	err := s.each(ctx, "eval "+run.Dir, run, func(b *train.ScoredBatch) error {
-		r.Loss += b.Loss * float64(len(b.Rows))
+		loss += b.Loss * float64(len(b.Rows))
 		return r.metrics.Add(b.Logits, b.Labels)
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.SingleLabelResult = r.metrics.Result()
+	r.finish(s.split, begun)
 	if r.Images > 0 {
-		r.Loss /= float64(r.Images)
+		loss /= float64(r.Images)
 	}
+	r.Loss = &loss
+	return r, nil
+}
+
+// finish computes the metrics, names the classes and notes the speed.
+func (r *imagesResult) finish(split *features.Split, begun time.Time) {
+	r.SingleLabelResult = r.metrics.Result()
 	r.PerSecond = perSecond(int(r.Images), time.Since(begun))
-	for i, name := range s.split.Manifest().ClassNames {
+	for i, name := range split.Manifest().ClassNames {
 		r.PerClass[i].Name = name
+	}
+}
+
+// evalImagePredictions evaluates a file of predictions.
+func evalImagePredictions(split *features.Split, o *evalOptions) (*imagesResult, error) {
+	begun := time.Now()
+	f, err := os.Open(o.predictions)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	defer f.Close()
+	truth, err := newSplitTruth(split)
+	if err != nil {
+		return nil, err
+	}
+	m, fit, err := eval.EvaluateImages(f, o.predictions, split.Manifest().Classes, truth)
+	if err != nil {
+		return nil, err
+	}
+	r := &imagesResult{Predictions: o.predictions, Data: o.data, Split: split.Name(), metrics: m, all: o.perClass}
+	r.finish(split, begun)
+	if err := checkFit(fit, r.Images, "images", split, o); err != nil {
+		return nil, err
+	}
+	r.Fit = (*imagesFit)(&fit)
+	if !o.perClass {
+		r.PerClass = nil
 	}
 	return r, nil
 }
@@ -105,7 +150,7 @@ func (r *imagesResult) compare(before *imagesResult, run, other *train.TrainedRu
 	if err != nil {
 		return nil, err
 	}
-	a := &againstImages{before.Run, before.ErrorRate, before.Top5ErrorRate, before.Loss, 0, c}
+	a := &againstImages{before.Run, before.ErrorRate, before.Top5ErrorRate, *before.Loss, 0, c}
 	if r.Images > 0 {
 		variance := func(p float64) float64 { return p * (1 - p) / float64(r.Images) }
 		a.Chance = 2 * math.Sqrt(variance(r.ErrorRate)+variance(before.ErrorRate))
@@ -114,11 +159,22 @@ func (r *imagesResult) compare(before *imagesResult, run, other *train.TrainedRu
 }
 
 func (r *imagesResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%s (%s, epoch %d) on %s, split %s: %d images, %.0f/s\n", r.Run, r.Checkpoint, r.Epoch, r.Data, r.Split, r.Images, r.PerSecond)
+	what := r.Predictions
+	if what == "" {
+		what = fmt.Sprintf("%s (%s, epoch %d)", r.Run, r.Checkpoint, r.Epoch)
+	}
+	fmt.Fprintf(w, "%s on %s, split %s: %d images, %.0f/s\n", what, r.Data, r.Split, r.Images, r.PerSecond)
 	if r.Against != nil {
 		r.Against.text(w, r)
 	} else {
-		fmt.Fprintf(w, "error rate %.4f, top-5 %.4f, loss %.4f\n", r.ErrorRate, r.Top5ErrorRate, r.Loss)
+		fmt.Fprintf(w, "error rate %.4f, top-5 %.4f", r.ErrorRate, r.Top5ErrorRate)
+		if r.Loss != nil {
+			fmt.Fprintf(w, ", loss %.4f", *r.Loss)
+		}
+		fmt.Fprintln(w)
+	}
+	if f := r.Fit; f != nil && f.Missing+f.Unknown > 0 {
+		fmt.Fprintf(w, "%d images of the split are not in the file and count as wrong; %d images of the file are not in the split\n", f.Missing, f.Unknown)
 	}
 	if r.Confusion != "" {
 		fmt.Fprintf(w, "confusion matrix: %s\n", r.Confusion)
@@ -148,7 +204,7 @@ func (before *againstImages) text(w io.Writer, r *imagesResult) {
 	}
 	row("error rate", before.ErrorRate, r.ErrorRate)
 	row("top-5 error rate", before.Top5ErrorRate, r.Top5ErrorRate)
-	row("loss", before.Loss, r.Loss)
+	row("loss", before.Loss, *r.Loss)
 	group := func(what string, g eval.Group) {
 		if g.Classes > 0 {
 			row(fmt.Sprintf("error, %d %s", g.Classes, what), 1-g.Before, 1-g.After)

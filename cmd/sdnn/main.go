@@ -65,7 +65,7 @@ func newRoot(a *app) *cobra.Command {
 		Long: `sdnn trains and evaluates classifiers on YouTube-8M features with the subclass deep neural network method: it finds
 the classes that plain training neglects, splits them into subclasses, and trains a network for those.
 
-The way of the data: raw files --ingest--> store --train--> run --eval, predict--> metrics, submission file.`,
+The way of the data: raw files --ingest--> store --train--> run --eval, predict--> metrics, predictions.`,
 		SilenceUsage:       true,
 		SilenceErrors:      true,
 		DisableSuggestions: true, // asUsage makes them

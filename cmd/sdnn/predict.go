@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sdnn/eval"
+	"sdnn/features"
 	"sdnn/train"
 )
 
@@ -22,35 +25,45 @@ type predictOptions struct {
 
 func newPredict(a *app) *cobra.Command {
 	o := &predictOptions{}
-	cmd := newVerb(a, "predict --run RUN --data STORE --out FILE.csv", "Write predictions as a submission file",
-		`Write the --top-k best classes of each video of a split as a submission file: the header VideoId,LabelConfidencePairs, then
-a line "id,label score label score ..." a video. The file appears when it is complete. Measured with sdnn eval
---predictions it has the metrics of the run.`,
+	cmd := newVerb(a, "predict --run RUN --data STORE --out FILE.csv", "Write predictions to a CSV file",
+		`Write the --top-k best classes of each example of a split. Of videos it is a submission file: the header
+VideoId,LabelConfidencePairs, then a line "id,label score label score ..." a video. Of images it is a table with the header
+image,rank,class,name,score and a line for each of an image's best classes.
+
+The file appears when it is complete. Measured with sdnn eval --predictions it has the metrics of the run.`,
 		[]string{"sdnn predict --run subclass --data store --split test --out predictions.csv",
-			"sdnn predict --run plain --data store --checkpoint last --out predictions.csv --json"},
+			"sdnn predict --run images --data store --checkpoint last --top-k 1 --out labels.csv --json"},
 		func(ctx context.Context, _ []string) error { return runPredict(ctx, a, o) })
 	f := cmd.Flags()
 	o.declare(f)
-	f.StringVar(&o.out, "out", "", "the submission `file`")
-	f.IntVar(&o.topK, "top-k", 20, "classes of a video that are written")
+	f.StringVar(&o.out, "out", "", "the CSV `file`")
+	f.IntVar(&o.topK, "top-k", 0, "classes of an example that are written (default 20, of images 5)")
 	require(cmd, "run", "data", "out")
 	return cmd
 }
 
-// predictResult is what predict prints.
+// predictResult is what predict prints: the number of videos, or of images.
 type predictResult struct {
 	Run        string  `json:"run"`
 	Checkpoint string  `json:"checkpoint"`
 	Data       string  `json:"data"`
 	Split      string  `json:"split"`
 	Out        string  `json:"out"`
-	Videos     int64   `json:"videos"` // or images
+	Videos     *int64  `json:"videos,omitempty"`
+	Images     *int64  `json:"images,omitempty"`
 	TopK       int     `json:"top_k"`
 	PerSecond  float64 `json:"examples_per_s"`
 }
 
+// predictionWriter is a file of predictions in one of the formats.
+type predictionWriter interface {
+	Write(id []byte, scores []float32) error
+	Close() error
+	Abort()
+}
+
 func runPredict(ctx context.Context, a *app, o *predictOptions) error {
-	if o.topK < 1 {
+	if o.topK < 1 && o.flags.Changed("top-k") {
 		return usagef("--top-k %d: it must be at least 1", o.topK)
 	}
 	s, err := newScoring(a, &o.scoringOptions)
@@ -66,19 +79,27 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 		return usagef("--out %s: its folder is not there; make it first", o.out)
 	}
 	begun := time.Now()
-	w, err := eval.CreateSubmission(o.out, run.Config.Classes, o.topK)
+	classes := run.Config.Classes
+	r := predictResult{Run: run.Dir, Checkpoint: run.Checkpoint, Data: o.data, Split: s.split.Name(), Out: o.out}
+	done := new(int64)
+	var w predictionWriter
+	if run.Config.Images() {
+		r.Images, r.TopK = done, min(cmp.Or(o.topK, 5), classes)
+		w, err = eval.CreateImages(o.out, classNames(s.split, classes), r.TopK)
+	} else {
+		r.Videos, r.TopK = done, cmp.Or(o.topK, 20)
+		w, err = eval.CreateSubmission(o.out, classes, r.TopK)
+	}
 	if err != nil {
 		return err
 	}
-	videos := int64(0)
-	classes := run.Config.Classes
 	err = s.each(ctx, "predict", run, func(b *train.ScoredBatch) error {
 		for i, row := range b.Rows {
 			if err := w.Write(s.split.ID(row), b.Scores[i*classes:(i+1)*classes]); err != nil {
 				return err
 			}
 		}
-		videos += int64(len(b.Rows))
+		*done += int64(len(b.Rows))
 		return nil
 	})
 	if err != nil {
@@ -88,10 +109,27 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	a.print.result(predictResult{run.Dir, run.Checkpoint, o.data, s.split.Name(), o.out, videos, o.topK, perSecond(int(videos), time.Since(begun))})
+	r.PerSecond = perSecond(int(*done), time.Since(begun))
+	a.print.result(r)
 	return nil
 }
 
+// classNames lists the names of a split's classes, or else their numbers.
+func classNames(split *features.Split, classes int) []string {
+	if names := split.Manifest().ClassNames; len(names) == classes {
+		return names
+	}
+	names := make([]string, classes)
+	for c := range names {
+		names[c] = strconv.Itoa(c)
+	}
+	return names
+}
+
 func (r predictResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%s: the %d best classes of %d examples of %s, split %s, by %s (%s), %.0f/s\n", r.Out, r.TopK, r.Videos, r.Data, r.Split, r.Run, r.Checkpoint, r.PerSecond)
+	what, n := "videos", r.Videos
+	if r.Images != nil {
+		what, n = "images", r.Images
+	}
+	fmt.Fprintf(w, "%s: the %d best classes of %d %s of %s, split %s, by %s (%s), %.0f/s\n", r.Out, r.TopK, *n, what, r.Data, r.Split, r.Run, r.Checkpoint, r.PerSecond)
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"sdnn/features"
+	"sdnn/ingest"
 	"sdnn/nn"
 	"sdnn/train"
 )
@@ -79,6 +81,11 @@ func newScoring(a *app, o *scoringOptions) (*scoring, error) {
 		store.Close()
 	}
 	return &scoring{a, split, engine, o.batch, closeAll}, nil
+}
+
+// holdsImages says whether the store is one of images.
+func (s *scoring) holdsImages() bool {
+	return slices.Contains(ingest.ImageDatasets(), s.split.Manifest().Dataset)
 }
 
 // each scores all rows of the split, in order, and shows the progress as what.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -82,6 +83,7 @@ func TestScripts(t *testing.T) {
 			"flip":   cmdFlip,
 			"cut":    cmdCut,
 			"same":   cmdSame,
+			"mask":   cmdMask,
 		},
 	})
 }
@@ -171,4 +173,16 @@ func cmdSame(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s is %s in %s, %s in %s", key, a[key], args[0], b[key], args[1])
 		}
 	}
+}
+
+// figures are numbers that are no part of a name.
+var figures = regexp.MustCompile(`-?\b\d+(\.\d+)?(e[+-]?\d+)?\b`)
+
+// cmdMask is "mask FILE": it writes the last command's stdout to FILE with every number replaced by N and without padding.
+func cmdMask(ts *testscript.TestScript, _ bool, args []string) {
+	var masked strings.Builder
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		masked.WriteString(strings.Join(strings.Fields(figures.ReplaceAllString(line, "N")), " ") + "\n")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(masked.String()), 0o666))
 }

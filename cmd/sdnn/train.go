@@ -38,7 +38,8 @@ neglection.json and subclasses.json. Ctrl-C saves and stops; --resume goes on, a
 run that was never interrupted. Results do not depend on --threads.
 
 Settings not given have the recipe's value, or else the defaults below; those for images are the paper's for the dataset.
-The schedule of images counts epochs: with fewer --epochs give a --schedule, say --epochs 30 --schedule step:0.2@12,20,26.
+The schedule of images is the paper's for 300 epochs; with other --epochs and no --schedule every step of it keeps its part of
+the training: --epochs 30 has step:0.2@6,12,16,22,26. The log shows the schedule.
 
 Images of neglected classes get, in the last two stages, a copy each that is mixed with another training image (--no-pairing:
 none). Recipes train with subclasses; with --subclass=false they train the baseline.
@@ -143,6 +144,7 @@ func runTrain(ctx context.Context, a *app, o *trainOptions) error {
 	defer stop()
 	cfg.Engine = engine.Name()
 	cfg.Version = version
+	a.log.Info(fmt.Sprintf("learning rate %g, schedule %s, %s", cfg.LR, cfg.Schedule, count(cfg.Epochs, "epoch")))
 	rep := &trainReporter{a: a}
 	defer rep.end()
 	res, err := train.Run(ctx, cfg, train.Options{
@@ -191,6 +193,7 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 			return cfg, resume, err
 		}
 	}
+	customary := cfg.Epochs // that the schedule is made for
 	for _, name := range train.Flags() {
 		f := o.flags.Lookup(name)
 		if f == nil || !f.Changed || name == "engine" && f.Value.String() == "auto" {
@@ -199,6 +202,9 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 		if err := cfg.Set(name, f.Value.String()); err != nil {
 			return cfg, resume, err
 		}
+	}
+	if o.flags.Changed("epochs") && !o.flags.Changed("schedule") && !resume {
+		cfg.FitSchedule(customary)
 	}
 	for name, net := range netFlags {
 		if f := o.flags.Lookup(name); f.Changed && cfg.Net != net {

@@ -11,6 +11,8 @@ type builder struct {
 	g     *nn.Graph
 	batch int
 	feats []*nn.Value
+	// frozen makes normalisations use their running statistics in training too.
+	frozen bool
 }
 
 func build(batch int) *builder { return &builder{g: nn.NewGraph(), batch: batch} }

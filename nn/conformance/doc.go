@@ -8,8 +8,10 @@
 //		conformance.Run(t, cpu.New(), conformance.AllOps)
 //	}
 //
-// The second argument lists the ops that the engine must support; a case with
-// another op is skipped if the engine refuses it by an *nn.UnsupportedError.
+// The second argument lists the ops that the engine must support (VideoOps,
+// ImageOps or AllOps); a case with another op is skipped if the engine refuses it
+// by an *nn.UnsupportedError. An op of the reverse pass is needed wherever its
+// forward op is.
 // Compare runs two engines beside each other.
 //
 // Three implementations meet here, none derived from another:

@@ -35,6 +35,8 @@ func runGolden(t *testing.T, e nn.Engine, must []string) {
 	t.Run("class-ce", func(t *testing.T) { goldenLosses(t, e, must, "class_ce.json") })
 	t.Run("subclass-ce", func(t *testing.T) { goldenLosses(t, e, must, "subclass_ce.json") })
 	t.Run("neglection", func(t *testing.T) { goldenNeglection(t, e, must) })
+	t.Run("vgg3", func(t *testing.T) { goldenImageNet(t, e, must, "net_vgg3.json", goldenVGG) })
+	t.Run("wrn-blocks", func(t *testing.T) { goldenImageNet(t, e, must, "net_wrn_blocks.json", goldenWRN) })
 }
 
 // netGolden is a case of yt8m_net.json. Kernels are [k][1][filters] and [in][out].

@@ -2,18 +2,19 @@ package conformance
 
 import (
 	"fmt"
+	"slices"
 
 	"sdnn/nn"
 )
 
-// State is the content of a model's parameters and constants, by name.
+// State is the content of a model's parameters, buffers and constants, by name.
 type State map[string][]float64
 
 // InitialState returns what a session begins with: the Init of each parameter
-// under the seed.
+// and buffer under the seed.
 func InitialState(m *nn.Model, seed uint64) State {
 	st := State{}
-	for _, v := range append(m.Graph.Params(), m.Graph.Constants()...) {
+	for _, v := range slices.Concat(trained(m), m.Graph.Constants()) {
 		buf := make([]float32, v.Shape.Size())
 		v.Init.Fill(buf, seed, v.Name)
 		st[v.Name] = widen(buf)
@@ -21,11 +22,19 @@ func InitialState(m *nn.Model, seed uint64) State {
 	return st
 }
 
+// trained lists what a training step changes of a network: parameters and buffers.
+func trained(m *nn.Model) []*nn.Value { return slices.Concat(m.Graph.Params(), m.Graph.Buffers()) }
+
 // Result holds every value of an interpreted program.
 type Result struct {
 	program *nn.Program
 	values  [][]float64
+	moved   map[*nn.Value][]float64 // what ops make of buffers
 }
+
+// Moved is what the program makes of a buffer: the running statistics after a
+// training step; nil for a buffer that it leaves alone.
+func (r *Result) Moved(buffer *nn.Value) []float64 { return r.moved[buffer] }
 
 // Of returns the content of a value, [Rows, ...] where it is batched.
 func (r *Result) Of(v *nn.Value) []float64 { return r.values[r.program.Resolve(v).ID] }
@@ -34,7 +43,8 @@ func (r *Result) Of(v *nn.Value) []float64 { return r.values[r.program.Resolve(v
 func (r *Result) Loss() float64 { return r.Of(r.program.Model.Loss)[0] }
 
 // Interpret runs a program in float64, an op at a time by its definition. Of
-// the feed it reads Rows rows. It panics on an op it does not know.
+// the feed it reads Rows rows; the state it leaves as it is. It panics on an op it
+// does not know.
 func Interpret(p *nn.Program, f *nn.Feed, st State) *Result { return interpret(p, f, st, nil) }
 
 // interpret stops as soon as it has computed the value until, if not nil.
@@ -49,18 +59,21 @@ func interpret(p *nn.Program, f *nn.Feed, st State, until *nn.Value) *Result {
 			args[i] = in.values[v.ID]
 		}
 		outs := in.eval(n, args)
-		for i, v := range n.Out {
-			if want := in.size(v); len(outs[i]) != want {
-				panic(fmt.Sprintf("conformance: %s made %d elements of %v, not %d", n.Op.Kind(), len(outs[i]), v, want))
+		for i, out := range outs { // an op for evaluation may make less than that for training
+			v := n.Out[i]
+			if want := in.size(v); len(out) != want {
+				panic(fmt.Sprintf("conformance: %s made %d elements of %v, not %d", n.Op.Kind(), len(out), v, want))
 			}
-			in.values[v.ID] = outs[i]
+			in.values[v.ID] = out
 			if v == until {
-				return &Result{p, in.values}
+				return in.result(p)
 			}
 		}
 	}
-	return &Result{p, in.values}
+	return in.result(p)
 }
+
+func (in *interpreter) result(p *nn.Program) *Result { return &Result{p, in.values, in.moved} }
 
 // interpreter is the working state of one run of a program on one batch.
 type interpreter struct {
@@ -68,10 +81,11 @@ type interpreter struct {
 	keys   []uint64
 	y, m   []float64 // dense targets [rows, outputs]; nil without targets
 	values [][]float64
+	moved  map[*nn.Value][]float64
 }
 
 func newInterpreter(p *nn.Program, f *nn.Feed, st State) *interpreter {
-	in := &interpreter{rows: f.Rows, keys: f.Keys, values: make([][]float64, len(p.Values))}
+	in := &interpreter{rows: f.Rows, keys: f.Keys, values: make([][]float64, len(p.Values)), moved: map[*nn.Value][]float64{}}
 	if f.Targets.Rows() == f.Rows {
 		in.y, in.m = denseTargets(&f.Targets, p.Model.Outputs())
 	}
@@ -79,7 +93,7 @@ func newInterpreter(p *nn.Program, f *nn.Feed, st State) *interpreter {
 		in.values[v.ID] = widen(f.Features[i][:f.Rows*v.Width()])
 	}
 	for _, v := range p.Model.Graph.Values {
-		if v.Role != nn.Param && v.Role != nn.Constant {
+		if v.Role != nn.Param && v.Role != nn.Buffer && v.Role != nn.Constant {
 			continue
 		}
 		if len(st[v.Name]) != v.Shape.Size() {
@@ -100,11 +114,10 @@ func (in *interpreter) size(v *nn.Value) int {
 
 // eval computes the outputs of a node.
 func (in *interpreter) eval(n *nn.Node, args [][]float64) [][]float64 {
-	if outs := in.forward(n, args); outs != nil {
-		return outs
-	}
-	if outs := in.backward(n, args); outs != nil {
-		return outs
+	for _, eval := range []func(*nn.Node, [][]float64) [][]float64{in.forward, in.backward, in.image, in.norm} {
+		if outs := eval(n, args); outs != nil {
+			return outs
+		}
 	}
 	panic(fmt.Sprintf("conformance: the interpreter does not know the op %s", n.Op.Kind()))
 }

@@ -34,7 +34,7 @@ func stateName(kind string, param *nn.Value) string { return kind + "/" + param.
 type trainer struct {
 	program *nn.Program
 	opt     nn.Optimizer
-	state   State // parameters, constants and the optimiser's tensors
+	state   State // parameters, buffers, constants and the optimiser's tensors
 }
 
 func newTrainer(m *nn.Model, purpose nn.Purpose, o nn.Optimizer, st State) *trainer {
@@ -50,6 +50,11 @@ func newTrainer(m *nn.Model, purpose nn.Purpose, o nn.Optimizer, st State) *trai
 // step updates the state by one batch and returns all values of the step.
 func (t *trainer) step(f *nn.Feed, sp nn.StepParams) *Result {
 	r := Interpret(t.program, f, t.state)
+	for _, v := range t.program.Model.Graph.Buffers() {
+		if x := r.Moved(v); x != nil {
+			t.state[v.Name] = x
+		}
+	}
 	for i, v := range t.program.Model.Graph.Params() {
 		if t.program.Grads[i] == nil {
 			continue

@@ -34,7 +34,7 @@ func (reference) Compile(m *nn.Model, o nn.CompileOptions) (nn.Session, error) {
 		s.data[v.Name] = make([]float32, v.Shape.Size())
 		v.Init.Fill(s.data[v.Name], o.Seed, v.Name)
 	}
-	for _, v := range m.Graph.Params() {
+	for _, v := range trained(m) {
 		s.add(v.Name, v.Shape, true)
 		v.Init.Fill(s.data[v.Name], o.Seed, v.Name)
 	}

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"sdnn/nn"
@@ -15,7 +16,9 @@ func Run(t *testing.T, e nn.Engine, must []string) {
 			open(t, e, c, must, nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewAdam()}) // skips all below at once
 			t.Run("forward", func(t *testing.T) { testForward(t, e, c, must) })
 			t.Run("gradients", func(t *testing.T) { testGradients(t, e, c, must) })
-			t.Run("adam", func(t *testing.T) { testSteps(t, e, c, must, nn.NewAdam(), 1e-3) })
+			if !c.cancels {
+				t.Run("adam", func(t *testing.T) { testSteps(t, e, c, must, nn.NewAdam(), 1e-3) })
+			}
 			t.Run("sgd", func(t *testing.T) { testSteps(t, e, c, must, nn.NewSGD(5e-4), 0.05) })
 			if c.theta {
 				t.Run("theta", func(t *testing.T) { testTheta(t, e, c, must) })
@@ -70,16 +73,40 @@ func testGradients(t *testing.T, e nn.Engine, c *testCase, must []string) {
 			}
 			name := stateName("grad", v)
 			g := h.read(name)
-			check(t, name, v.Shape, g, want.Of(p.Grads[j]), gradTolerance)
+			tol := gradTolerance
+			tol.abs += rounding(want, j)
+			check(t, name, v.Shape, g, want.Of(p.Grads[j]), tol)
 			if i == 1 && !c.kinks && len(g) == v.Shape.Size() {
-				checkDifferences(t, p, f, st, v, g)
+				checkDifferences(t, p, f, st, v, g, tol.abs)
 			}
 		}
 	}
 }
 
+// rounding is what the rounding of its terms can make of the gradient of
+// parameter j where that is a sum of numbers which cancel: the bias before a
+// normalisation, whose gradient is zero.
+func rounding(r *Result, j int) float64 {
+	n := maker(r.program, r.program.Grads[j])
+	if n == nil || n.Op.Kind() != (nn.ColumnSum{}).Kind() {
+		return 0
+	}
+	terms := columnSum(mapped(r.Of(n.In[0]), math.Abs), n.Out[0].Shape[0])
+	return 5e-7 * slices.Max(terms)
+}
+
+// maker is the program's node that computes v.
+func maker(p *nn.Program, v *nn.Value) *nn.Node {
+	for _, n := range p.Nodes {
+		if slices.Contains(n.Out, v) {
+			return n
+		}
+	}
+	return nil
+}
+
 // checkDifferences compares a gradient with central differences of the loss.
-func checkDifferences(t *testing.T, p *nn.Program, f *nn.Feed, st State, v *nn.Value, g []float32) {
+func checkDifferences(t *testing.T, p *nn.Program, f *nn.Feed, st State, v *nn.Value, g []float32, abs float64) {
 	t.Helper()
 	const h = 1e-5
 	w, top := st[v.Name], 0.0
@@ -100,7 +127,7 @@ func checkDifferences(t *testing.T, p *nn.Program, f *nn.Feed, st State, v *nn.V
 		down := interpret(p, f, st, p.Model.Loss).Loss()
 		w[at] = saved
 		want := (up - down) / (2 * h)
-		if b := 2e-5*math.Abs(want) + 1e-5*top + 1e-8; !(math.Abs(float64(g[at])-want) <= b) {
+		if b := 2e-5*math.Abs(want) + 1e-5*top + 1e-8 + abs; !(math.Abs(float64(g[at])-want) <= b) {
 			t.Errorf("grad/%s at %v: got %.9g, finite differences of the loss give %.9g, off by %.3g where %.3g is allowed",
 				v.Name, position(v.Shape, at), g[at], want, math.Abs(float64(g[at])-want), b)
 			return
@@ -117,11 +144,17 @@ func testSteps(t *testing.T, e nn.Engine, c *testCase, must []string, o nn.Optim
 	if c.kinks {
 		steps = 1 // a second one would begin beside the corner, on either side
 	}
+	noise := map[string]float64{}
 	for i := range steps {
 		sp := nn.StepParams{LR: lr / float64(i+1), Step: int64(i + 1)}
 		f := c.feeds[i%len(c.feeds)]
 		want := ref.step(f, sp)
 		checkLoss(t, "training loss", h.train(i%h.s.Slots(), f, sp).Loss, want.Loss())
+		for j, v := range c.model.Graph.Params() {
+			for _, kind := range o.StateNames() {
+				noise[stateName(kind, v)] += rounding(want, j)
+			}
+		}
 	}
 	for _, st := range h.s.State() {
 		want, ok := ref.state[st.Name]
@@ -129,7 +162,7 @@ func testSteps(t *testing.T, e nn.Engine, c *testCase, must []string, o nn.Optim
 			t.Errorf("state tensor %q is neither a parameter nor of the optimiser", st.Name)
 			continue
 		}
-		tol := tolerance{rel: 2e-5, scale: 1e-5, abs: 1e-12}
+		tol := tolerance{rel: 2e-5, scale: 1e-5, abs: 1e-12 + noise[st.Name]}
 		if st.Trained {
 			tol.abs = 1e-3 * lr // the least that Adam's m/sqrt(v) makes of a gradient's rounding
 		}

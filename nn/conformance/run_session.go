@@ -14,7 +14,8 @@ func runSession(t *testing.T, e nn.Engine, must []string) {
 	if e.Name() == "" {
 		t.Error("the engine has no name")
 	}
-	for _, c := range []*testCase{plain(dropoutNet()), plain(convNet(6, 13, 8, 3, 7)), plain(mixtureNet(9, 2, 5)), plain(branches())} {
+	for _, c := range []*testCase{plain(dropoutNet()), plain(convNet(6, 13, 8, 3, 7)), plain(mixtureNet(9, 2, 5)), plain(branches()),
+		plain(vggNet(build(3), 8)), plain(residualNet(build(3), 8, []int{4, 4, 16}))} {
 		for _, o := range []nn.Optimizer{nn.NewAdam(), nn.NewSGD(5e-4)} {
 			s := &sessionTest{e: e, c: c, must: must, o: o}
 			t.Run(c.name()+"/"+string(o.Kind), func(t *testing.T) {
@@ -73,18 +74,20 @@ func (s *sessionTest) state(t *testing.T) {
 	}
 	list := h.s.State()
 	var names []string
-	shapes, trained := map[string]nn.Shape{}, map[string]bool{}
+	shapes, network := map[string]nn.Shape{}, map[string]bool{}
 	for _, st := range list {
 		names = append(names, st.Name)
-		shapes[st.Name], trained[st.Name] = st.Shape, st.Trained
+		shapes[st.Name], network[st.Name] = st.Shape, st.Trained
+	}
+	for _, v := range trained(s.c.model) {
+		if !shapes[v.Name].Equal(v.Shape) || !network[v.Name] {
+			t.Errorf("%v of the network is listed as shape %v, trained %v", v, shapes[v.Name], network[v.Name])
+		}
 	}
 	for _, v := range s.c.model.Graph.Params() {
-		if !shapes[v.Name].Equal(v.Shape) || !trained[v.Name] {
-			t.Errorf("parameter %v is listed as shape %v, trained %v", v, shapes[v.Name], trained[v.Name])
-		}
 		for _, kind := range s.o.StateNames() {
-			if n := stateName(kind, v); !shapes[n].Equal(v.Shape) || trained[n] {
-				t.Errorf("optimiser state %s is listed as shape %v, trained %v", n, shapes[n], trained[n])
+			if n := stateName(kind, v); !shapes[n].Equal(v.Shape) || network[n] {
+				t.Errorf("optimiser state %s is listed as shape %v, trained %v", n, shapes[n], network[n])
 			}
 		}
 	}

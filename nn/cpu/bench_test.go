@@ -50,3 +50,40 @@ func BenchmarkNeglection(b *testing.B) {
 		b.ReportMetric(100*theta.Seconds()/(all-theta).Seconds(), "%-of-step")
 	}
 }
+
+// BenchmarkNeglectionOfImages measures the neglection degrees of one batch of
+// 128 images with 4096 features and 100 classes: where the layer's gradient is at
+// hand, and where it is not, because a dropout lies between (vgg16).
+func BenchmarkNeglectionOfImages(b *testing.B) {
+	const batch, width, classes = 128, 4096, 100
+	for _, name := range []string{"gradient", "product"} {
+		b.Run(name, func(b *testing.B) {
+			m := videoNet("logistic", batch, width, classes)
+			if name == "product" {
+				m.ClassWeight = nil
+			}
+			s, err := engine(b, 2).Compile(m, nn.CompileOptions{Purpose: nn.Measuring, Optimizer: nn.NewSGD(0)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			fill(s.Feed(0), 1, batch, classes)
+			p := s.(nn.Profiler)
+			step := func() {
+				if err := s.TrainStep(0, nn.StepParams{LR: 0.001, Step: 1}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			step()
+			p.SetProfiling(true)
+			for b.Loop() {
+				step()
+			}
+			for _, o := range p.Profile(true) {
+				if o.Kind == "neglection" {
+					b.ReportMetric(o.Time.Seconds()*1e3/float64(o.Calls), "ms/batch")
+				}
+			}
+		})
+	}
+}

@@ -154,3 +154,14 @@ func TestBF16IsRefusedWithTheReason(t *testing.T) {
 		t.Error("Compile accepted a precision that it does not know")
 	}
 }
+
+// A net that would be computed in f32 for the most part is refused, with the part that would not be.
+func TestBF16IsRefusedForConvolutions(t *testing.T) {
+	if len(precisions(t)) == 1 {
+		t.SkipNow()
+	}
+	_, err := engine(t, 1).Compile(profileNet(2), nn.CompileOptions{Precision: nn.BF16})
+	if err == nil || !strings.Contains(err.Error(), "only dense layers of 4096 weights or more are computed in it, here 0.0 % of the operations") {
+		t.Errorf("Compile of an image net in bf16: error %v", err)
+	}
+}

@@ -9,12 +9,18 @@ import (
 
 // op is one step of a compiled program.
 type op struct {
-	kind  string // for profiles
-	name  string // of its output
-	plan  nn.PlanStep
-	bind  func(b *binder) func()
-	flops func(rows int) float64 // nil: bound by memory
-	bytes func(rows int) float64 // least traffic
+	kind string // for profiles
+	name string // of its output
+	plan nn.PlanStep
+	bind func(b *binder) func()
+
+	// What profiles need to know, of a batch of some rows; see nn.OpProfile.
+	operands *operands
+	traffic  func(rows int) (bytes, set float64)
+	flops    func(rows int) float64 // nil: bound by memory
+	work     func(rows int) float64 // nil: as many as flops
+	bf16     bool
+	idle     func(s *session) bool // nil: never; the op has nothing to do for this batch
 
 	// update makes an op that updates w with the gradient that this op computes,
 	// without storing it; nil if it cannot be.
@@ -63,6 +69,9 @@ func lower(p *nn.Program, o nn.CompileOptions) (l *lowering, err error) {
 			return nil, &nn.UnsupportedError{Engine: "cpu", Model: p.Model.Name, What: fmt.Sprintf("op %s is not known to it", n.Op.Kind())}
 		}
 	}
+	if err := l.checkPrecision(); err != nil {
+		return nil, err
+	}
 	if p.Purpose != nn.Evaluation {
 		l.updates()
 	}
@@ -86,12 +95,8 @@ func (l *lowering) emit(kind string, reads, writes []*nn.Value, bind func(b *bin
 	for _, v := range writes {
 		o.plan.Writes = append(o.plan.Writes, l.rootOf(v))
 	}
-	n := float64(0)
-	for _, v := range append(o.plan.Reads[:len(o.plan.Reads):len(o.plan.Reads)], o.plan.Writes...) {
-		n += float64(4 * v.Shape.Size())
-	}
-	batch := l.p.Model.Batch
-	o.bytes = func(rows int) float64 { return n * float64(rows) / float64(batch) }
+	o.operands = operandsOf(o.plan.Reads, o.plan.Writes)
+	o.traffic = o.operands.traffic
 	l.ops = append(l.ops, o)
 	return &l.ops[len(l.ops)-1]
 }
@@ -168,9 +173,12 @@ func (l *lowering) updates() {
 			list = append(list, at{last, l.ops[maker].update(w)})
 			continue
 		}
-		n := float64(w.Shape.Size() * 4 * (3 + 2*len(l.o.Optimizer.StateNames())))
+		size, states := w.Shape.Size(), len(l.o.Optimizer.StateNames())
 		list = append(list, at{last, op{kind: string(l.o.Optimizer.Kind), name: w.Name, plan: nn.PlanStep{Reads: []*nn.Value{w, g}},
-			bind: bindUpdate(w, g), bytes: func(int) float64 { return n }}})
+			bind: bindUpdate(w, g), traffic: func(int) (bytes, set float64) {
+				bytes, set = updateTraffic(size, states)
+				return bytes + float64(4*size), set + float64(4*size)
+			}}})
 	}
 	sort.SliceStable(list, func(i, j int) bool { return list[i].after < list[j].after })
 	var ops []op

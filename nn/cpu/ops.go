@@ -68,6 +68,8 @@ func (l *lowering) imageNode(n *nn.Node) bool {
 		l.batchNormBackward(n)
 	case nn.BatchNormInference:
 		l.batchNormInference(n, o)
+	case nn.BatchNormInferenceBackward:
+		l.batchNormInferenceBackward(n, o)
 	case nn.MaxPool2D:
 		l.maxPool2D(n)
 	case nn.MaxPool2DBackward:

@@ -152,7 +152,7 @@ func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
 	} else {
 		reads = append(reads[:len(reads):len(reads)], k.partial)
 	}
-	l.emit(m.kind(), reads, writes, func(b *binder) func() {
+	op := l.emit(m.kind(), reads, writes, func(b *binder) func() {
 		x, gamma, beta, runMean, runVar := b.ref(n.In[0]), b.ref(n.In[1]), b.ref(n.In[2]), b.ref(n.In[3]), b.ref(n.In[4])
 		mean, inv := b.ref(n.Out[1]), b.ref(n.Out[2])
 		means, squares, coef := make([]float64, k.c), make([]float64, k.c), make([]float32, 2*k.c)
@@ -175,6 +175,9 @@ func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
 			apply()
 		}
 	})
+	if own {
+		op.twice(n.In[0])
+	}
 }
 
 // normBack is the backward op of a norm.
@@ -222,6 +225,7 @@ func (l *lowering) batchNormBackward(n *nn.Node) {
 	}
 	partial := l.temp(blocks * 2 * n.Out[1].Shape[0])
 	o := l.emit(kind, reads, append(writes, partial), func(b *binder) func() { return k.bind(b, partial) })
+	o.twice(k.dy, k.x)
 	if m.poolBack != nil {
 		o.inPlace(1)
 		return
@@ -384,4 +388,32 @@ func (l *lowering) batchNormInference(n *nn.Node, o nn.BatchNormInference) {
 	if m.pool == nil {
 		op.inPlace(0)
 	}
+}
+
+// batchNormInferenceBackward lowers the gradient of a layer whose statistics are frozen.
+func (l *lowering) batchNormInferenceBackward(n *nn.Node, o nn.BatchNormInferenceBackward) {
+	k := newChannels(n.In[1])
+	partial := l.temp(k.blocks * 2 * k.c)
+	l.emit(n.Op.Kind(), n.In, append(n.Out[:len(n.Out):len(n.Out)], partial), func(b *binder) func() {
+		dy, x, gamma, mean, variance := b.ref(n.In[0]), b.ref(n.In[1]), b.ref(n.In[2]), b.ref(n.In[3]), b.ref(n.In[4])
+		dx, dgamma, dbeta, ps := b.ref(n.Out[0]), b.ref(n.Out[1]), b.ref(n.Out[2]), b.ref(partial)
+		c := k.c
+		total, inv, coef := make([]float64, 2*c), make([]float64, c), make([]float32, 2*c) // coef: scale, and a shift of 0
+		sums := k.each(b.s, func(t, lo, hi int) {
+			acc := ps.data[t*2*c : (t+1)*2*c]
+			clear(acc)
+			kernel.ChanGradSums(acc, dy.get()[lo:hi], x.get()[lo:hi], mean.data)
+		})
+		apply := k.each(b.s, func(_, lo, hi int) { kernel.ChanAffine(dx.data[lo:hi], dy.get()[lo:hi], coef) })
+		return func() {
+			sums()
+			addBlocks(total, ps.data, (k.count(b.s)+k.block-1)/k.block)
+			for i, v := range variance.data {
+				inv[i] = 1 / math.Sqrt(float64(v)+o.Epsilon)
+				dbeta.data[i], dgamma.data[i] = float32(total[i]), float32(total[c+i]*inv[i])
+				coef[i] = float32(float64(gamma.data[i]) * inv[i])
+			}
+			apply()
+		}
+	}).inPlace(0)
 }

@@ -60,7 +60,9 @@ func (g *geometry) patchRow(dst, img []float32, oy int) {
 		for ox := range from {
 			g.patchEdge(out[ox*depth:][:run], row, ox*g.stride-g.pad)
 		}
-		copyRuns(out[from*depth:], row[max(0, from*g.stride-g.pad)*g.c:], until-from, run, depth, g.stride*g.c)
+		if from < until { // else the kernel is wider than what it may read
+			copyRuns(out[from*depth:], row[(from*g.stride-g.pad)*g.c:], until-from, run, depth, g.stride*g.c)
+		}
 		for ox := until; ox < g.ow; ox++ {
 			g.patchEdge(out[ox*depth:][:run], row, ox*g.stride-g.pad)
 		}
@@ -151,7 +153,7 @@ func (l *lowering) fast(n *nn.Node, kind kernel.ConvKind, g geometry, batch int,
 			conv.Run(b.s.pool, a)
 		}
 	})
-	op.flops = g.flops
+	op.flops, op.work = g.flops, conv.Work
 	return true
 }
 

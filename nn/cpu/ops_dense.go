@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"fmt"
+
 	"sdnn/nn"
 	"sdnn/nn/cpu/kernel"
 	"sdnn/nn/cpu/pool"
@@ -10,11 +12,37 @@ import (
 // in bfloat16 on request: below it packing costs what multiplying gains.
 const bf16Least = 1 << 12
 
+// isBF16 reports whether a dense layer of s x f weights is computed in bfloat16.
+func (l *lowering) isBF16(s, f int) bool { return l.o.Precision == nn.BF16 && s*f >= bf16Least }
+
+// checkPrecision refuses bfloat16 for a program of which it would compute less than half: that would be float32 under another name.
+func (l *lowering) checkPrecision() error {
+	if l.o.Precision != nn.BF16 {
+		return nil
+	}
+	all, part := 0.0, 0.0
+	for i := range l.ops {
+		if o := &l.ops[i]; o.flops != nil {
+			n := o.flops(l.p.Model.Batch)
+			all += n
+			if o.bf16 {
+				part += n
+			}
+		}
+	}
+	if part >= all/2 {
+		return nil
+	}
+	return &nn.UnsupportedError{Engine: "cpu", Model: l.p.Model.Name, What: fmt.Sprintf(
+		"--precision bf16: only dense layers of %d weights or more are computed in it, here %.1f %% of the operations; convolutions stay f32, so use --precision f32",
+		bf16Least, 100*part/all)}
+}
+
 // gemm returns the product for a dense layer of s x f weights. Convolutions,
 // whose fast algorithms would lose digits, and everything that is no product
 // stay float32.
 func (l *lowering) gemm(s, f int) func(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, ldc int, accumulate bool, e *kernel.Epilogue) {
-	if l.o.Precision == nn.BF16 && s*f >= bf16Least {
+	if l.isBF16(s, f) {
 		return kernel.GemmBF16
 	}
 	return kernel.Gemm
@@ -45,6 +73,7 @@ func (l *lowering) dense(n *nn.Node) {
 		}
 	})
 	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
+	o.bf16 = l.isBF16(s, f)
 }
 
 // product lowers the two backward products of a dense layer: dx = dy W and,
@@ -66,6 +95,7 @@ func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, we
 		}
 	})
 	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
+	o.bf16 = l.isBF16(s, f)
 	if weights && len(l.readers[out]) == 0 && !l.isResult(out) {
 		o.update = func(w *nn.Value) op { return l.productUpdate(*o, w, dy, other) }
 	}
@@ -80,8 +110,12 @@ func (l *lowering) productUpdate(product op, w, dy, x *nn.Value) op {
 	product.kind += "+" + string(l.o.Optimizer.Kind)
 	product.name = w.Name
 	product.plan = nn.PlanStep{Reads: []*nn.Value{l.rootOf(dy), l.rootOf(x), w}}
-	operands, state := float64(4*(s+f)), float64(4*s*f*(2+2*len(l.o.Optimizer.StateNames())))
-	product.bytes = func(rows int) float64 { return operands*float64(rows) + state }
+	states := len(l.o.Optimizer.StateNames())
+	product.traffic = func(rows int) (bytes, set float64) {
+		bytes, set = updateTraffic(s*f, states)
+		operands := float64(4 * rows * (s + f))
+		return bytes + operands, set + operands
+	}
 	product.bind = func(b *binder) func() {
 		ds, xs, u := b.ref(dy), b.ref(x), newUpdater(b.s, w)
 		e := &kernel.Epilogue{Tile: func(row, rows, col, cols int, c []float32, ldc, _ int) {

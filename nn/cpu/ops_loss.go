@@ -42,6 +42,7 @@ func (l *lowering) subclassCE(n *nn.Node, o nn.SubclassCE) {
 			out.data[0] = float32(s.loss)
 		}
 	})
+	op.idle = func(s *session) bool { return s.feed.Targets.Rows() != s.rows }
 	// dz over z only if nothing reads z later; the planner knows.
 	if withGrad {
 		op.plan.InPlace = append(op.plan.InPlace, [2]*nn.Value{op.plan.Reads[0], op.plan.Writes[1]})

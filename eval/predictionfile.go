@@ -1,0 +1,77 @@
+package eval
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// predictionFile is a file that appears under its name, complete and durable,
+// when Close returns nil, and not before.
+type predictionFile struct {
+	path      string
+	file      *os.File
+	out       *bufio.Writer
+	temporary bool // file is a temporary one, to be renamed
+	err       error
+}
+
+func (w *predictionFile) create(path string) (err error) {
+	w.path = path
+	if info, e := os.Stat(path); e == nil && !info.Mode().IsRegular() {
+		w.file, err = os.OpenFile(path, os.O_WRONLY, 0)
+	} else {
+		w.temporary = true
+		w.file, err = os.OpenFile(fmt.Sprintf("%s.%d.part", path, os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	}
+	if err != nil {
+		return err
+	}
+	w.out = bufio.NewWriterSize(w.file, 1<<18)
+	return nil
+}
+
+// Close makes the file durable and gives it its name. After an error of it or of
+// Write nothing but the old file, if any, is left.
+func (w *predictionFile) Close() error {
+	err := w.err
+	if err == nil {
+		err = w.out.Flush()
+	}
+	if err == nil && w.temporary {
+		err = w.file.Sync()
+	}
+	if e := w.file.Close(); err == nil {
+		err = e
+	}
+	if !w.temporary {
+		return err
+	}
+	if err == nil {
+		err = os.Rename(w.file.Name(), w.path)
+	}
+	if err != nil {
+		os.Remove(w.file.Name())
+		return fmt.Errorf("%s: not written: %w", w.path, err)
+	}
+	syncFolder(filepath.Dir(w.path))
+	return nil
+}
+
+// Abort removes what was written so far.
+func (w *predictionFile) Abort() {
+	w.file.Close()
+	if w.temporary {
+		os.Remove(w.file.Name())
+	}
+}
+
+// syncFolder makes a new name in a folder durable where the system knows of that;
+// elsewhere (Windows) opening a folder fails and there is nothing to do.
+func syncFolder(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+}
