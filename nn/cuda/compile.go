@@ -231,7 +231,7 @@ func (s *session) prepare() error {
 		e.penultimate, e.penultimateType = s.placeOf(e, v), e.low.types[v]
 	}
 	if s.train != nil {
-		if err := s.makeTable(); err != nil {
+		if err := fail(s.makeTable(), s.makeOnes(s.train.low.ones)); err != nil {
 			return err
 		}
 	}
@@ -343,6 +343,19 @@ func (s *session) makeTable() error {
 	if s.table.table, err = s.put(asBytes(words)); err == nil {
 		s.table.chunks, err = s.put(asBytes(chunks))
 	}
+	return err
+}
+
+// makeOnes writes n ones.
+func (s *session) makeOnes(n int) (err error) {
+	if n == 0 {
+		return nil
+	}
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = 1
+	}
+	s.ones, err = s.put(asBytes(x))
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"sdnn/cnn"
 	"sdnn/nn/conformance"
 	"sdnn/nn/cuda"
 	"sdnn/nn/cuda/fakecard"
@@ -58,10 +57,3 @@ func computing(t testing.TB) *cuda.Engine {
 }
 
 func TestConformance(t *testing.T) { conformance.Run(t, computing(t), conformance.AllOps) }
-
-func TestGoldenImageNets(t *testing.T) {
-	spec := cnn.Spec{Batch: 4, Outputs: 4, Size: 8, Channels: 3, Net: "vgg3"}
-	conformance.ImageGolden(t, computing(t), "../cpu/testdata/net_vgg3.json", cnn.VGG(spec, []int{4, 0, 6, 0, 8, 0}, 10))
-	spec.Net = "wrn-10"
-	conformance.ImageGolden(t, computing(t), "../cpu/testdata/net_wrn_blocks.json", cnn.WRN(spec, 1, []int{4, 4, 8}))
-}

@@ -43,6 +43,7 @@ type lowering struct {
 	wide   map[*nn.Value]*nn.Value // images with padded channels
 	bare   map[*nn.Node]bool       // convolutions whose bias a batch normalisation takes over
 	scores *nn.Value               // the output without padding, nil: it has none
+	ones   int                     // that some op reads
 	ops    []op
 }
 
@@ -128,8 +129,17 @@ func (o *op) inPlace(i int) {
 // traffic is the least that an op moves, in bytes: every operand once a pass.
 func (l *lowering) traffic(o *op, rows int) float64 {
 	n := 0
-	for _, v := range slices.Concat(o.plan.Reads, o.plan.Writes, o.again) {
+	for _, v := range o.again {
 		n += l.bytes(l.rootOf(v), rows)
+	}
+	return l.operandBytes(o, rows) + float64(n)
+}
+
+// operandBytes is the size of an op's operands and results.
+func (l *lowering) operandBytes(o *op, rows int) float64 {
+	n := 0
+	for _, v := range slices.Concat(o.plan.Reads, o.plan.Writes) {
+		n += l.bytes(v, rows)
 	}
 	return float64(n) + o.moved
 }

@@ -76,6 +76,8 @@ func (l *lowering) spatialNode(n *nn.Node) bool {
 		l.batchNormBackward(n)
 	case nn.BatchNormInference:
 		l.batchNormInference(n, o)
+	case nn.BatchNormInferenceBackward:
+		l.batchNormInferenceBackward(n, o)
 	case nn.MaxPool2D:
 		l.pool2d(n, "maxpool2d_forward_")
 	case nn.MaxPool2DBackward:

@@ -49,16 +49,29 @@ func (s *session) runProfiled(p *program, v *variant, f *frame) error {
 			return err
 		}
 		o, q := &p.low.ops[i], &p.profile[i]
-		q.Kind, q.Name = o.kind, o.name
+		if q.Calls == 0 || took < q.Best {
+			q.Best = took
+		}
 		q.Calls++
 		q.Time += took
-		q.Bytes += p.low.traffic(o, v.rows)
-		if o.flops != nil {
-			q.Flops += o.flops(v.rows)
-		}
+		p.describe(q, o, v.rows)
 	}
 	return nil
 }
+
+// describe tells a profile what an op has to do for a batch of the given rows.
+func (p *program) describe(q *nn.OpProfile, o *op, rows int) {
+	q.Kind, q.Name = o.kind, o.name
+	q.Bytes, q.Set = p.low.traffic(o, rows), p.low.operandBytes(o, rows)
+	if o.flops != nil {
+		q.Flops = o.flops(rows)
+		q.Work, q.BF16 = q.Flops, p.low.half() == driver.BF16
+	}
+}
+
+// Roof implements nn.Profiler. What a card does at best is not measured: the
+// zero value says that it is not known.
+func (s *session) Roof() nn.Roof { return nn.Roof{} }
 
 // clock measures what f queues.
 func (s *session) clock(f func() error) (time.Duration, error) {

@@ -38,6 +38,7 @@ type session struct {
 	state       []nn.StateTensor
 	gradients   []gradient
 	table       table
+	ones        driver.Ptr
 	staging     staging
 	kept        []*kept
 	inputs      []driver.Ptr // features gathered from kept data
