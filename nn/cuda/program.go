@@ -32,7 +32,7 @@ type variant struct {
 	rows   int
 	run    [][]launch // by op
 	closes []func() error
-	ran    bool // once without a graph: libraries load code at their first use, which cannot be recorded
+	ran    map[int]bool // once without a graph, by kind of input: code that is loaded at its first use cannot be while it is recorded
 	graphs map[graphKey]graph
 }
 
@@ -109,8 +109,8 @@ func (s *session) run(p *program, sl *slot) error {
 	switch g, ok := v.graphs[key]; {
 	case s.profiling:
 		return s.runProfiled(p, v, f)
-	case !v.ran:
-		v.ran = true
+	case !v.ran[key.kept]:
+		v.ran[key.kept] = true
 		return s.launch(v, f)
 	case ok && g.born == sl.born:
 		return s.card.LaunchGraph(g.Graph, s.compute)
@@ -174,7 +174,7 @@ func (s *session) setInputs(f *frame) {
 
 // bind makes a program ready for a number of rows.
 func (s *session) bind(p *program, rows int) (*variant, error) {
-	v := &variant{rows: rows, graphs: map[graphKey]graph{}}
+	v := &variant{rows: rows, ran: map[int]bool{}, graphs: map[graphKey]graph{}}
 	b := &binder{s: s, p: p, v: v, rows: rows}
 	for i := range p.low.ops {
 		v.run = append(v.run, p.low.ops[i].bind(b))
