@@ -32,8 +32,7 @@ __device__ int __popc(unsigned x) { return __builtin_popcount(x); }
 __device__ unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return __nvvm_mulhi_ull(a, b); }
 __device__ float __uint_as_float(unsigned u) { return __builtin_bit_cast(float, u); }
 __device__ unsigned __float_as_uint(float f) { return __builtin_bit_cast(unsigned, f); }
-__device__ void __syncthreads() { __nvvm_barrier0(); }
-__device__ float __shfl_xor_sync(unsigned mask, float v, int d) { return __nvvm_shfl_sync_bfly_f32(mask, v, d, 31); }
+__device__ __attribute__((convergent)) float __shfl_xor_sync(unsigned mask, float v, int d);
 __device__ unsigned atomicOr(unsigned *p, unsigned v) { return __atomic_fetch_or(p, v, 0); }
 __device__ int atomicAdd(int *p, int v) { return __atomic_fetch_add(p, v, 0); }
 __device__ int min(int a, int b) { return a < b ? a : b; }
