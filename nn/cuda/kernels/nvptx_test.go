@@ -53,26 +53,51 @@ func TestNVPTX(t *testing.T) {
 	}
 }
 
-// wide are kernels whose inner loop must move 16 bytes an access.
-var wide = regexp.MustCompile(`^(relu_|add_|bias|batchnorm_(stats|add|apply|backward_(reduce|apply))|dropout|maxpool|conv1d_relu|column_sum_(f|b)|convert)`)
+// wide are kernels that move whole tensors through 16-byte accesses, but for
+// what narrow names.
+var (
+	wide    = regexp.MustCompile(`^(relu_|sigmoid_|add_|bias_|batchnorm_|dropout_|maxpool|avgpool|column_sum_|conv1d_relu_)`)
+	tensors = regexp.MustCompile(`^(x|y|dx|dy|a|b|residual)$`)
+	narrow  = map[string]bool{"conv1d_relu_maxpool_forward x": true, "conv1d_relu_maxpool_backward x": true}
+)
 
+// checkPTX looks at the machine code: as many different 16-byte loads and stores
+// as there are tensors, and no arrays outside registers.
 func checkPTX(t *testing.T, src Source, ptx []byte) {
 	found := 0
 	for _, entry := range bytes.Split(ptx, []byte(".visible .entry "))[1:] {
 		name, body, _ := strings.Cut(string(entry), "(")
 		found++
-		if strings.Contains(body, "__local_depot") {
-			// sincos writes through pointers.
-			if !strings.HasPrefix(name, "noise") {
-				t.Errorf("%s keeps an array in local memory", name)
+		if strings.Contains(body, "__local_depot") && !strings.HasPrefix(name, "noise") { // sincos writes through pointers
+			t.Errorf("%s keeps an array in local memory", name)
+		}
+		s, ok := Lookup(name)
+		if !ok {
+			t.Errorf("%s is not declared", name)
+			continue
+		}
+		if !wide.MatchString(name) || strings.Contains(name, "finish") || strings.Contains(name, "coef") {
+			continue
+		}
+		loads, stores := 0, 0
+		for _, p := range s.Params {
+			switch {
+			case p.Size == 0 || !tensors.MatchString(p.Name) || narrow[base(name)+" "+p.Name]:
+			case p.Const:
+				loads++
+			default:
+				stores++
 			}
 		}
-		if wide.MatchString(name) && !strings.Contains(name, "finish") && !strings.Contains(body, "ld.global.v4") && !strings.Contains(body, "st.global.v4") {
-			t.Errorf("%s has no 16-byte access", name)
+		wideLoads := strings.Count(body, "ld.global.v4") + strings.Count(body, "ld.global.nc.v4")
+		if base(name) == "conv1d_relu_maxpool_backward" {
+			wideLoads += strings.Count(body, "ld.global.v2") // four bf16
+		}
+		if got := strings.Count(body, "st.global.v4"); wideLoads < loads || got < stores {
+			t.Errorf("%s has %d 16-byte loads and %d stores for %d tensors read and %d written", name, wideLoads, got, loads, stores)
 		}
 	}
-	declared, err := Parse(src.Text)
-	if err != nil || found != len(declared) {
-		t.Errorf("%d kernels in the machine code, %d declared (%v)", found, len(declared), err)
+	if list, err := Parse(src.Text); err != nil || found != len(list) {
+		t.Errorf("%d kernels in the machine code, %d declared (%v)", found, len(list), err)
 	}
 }
