@@ -164,7 +164,7 @@ template <class T, int V, bool R, bool D> struct applying {
 			u64 key = stream_key(keys[image], stream);
 			u32 j = (u32)((r - image * positions) * channels + c);
 #pragma unroll
-			for (int i = 0; i < V; i++) v.f[i] = hash32(key, j + i) >= threshold ? v.f[i] * keep : 0.0f;
+			for (int i = 0; i < V; i++) v.f[i] = choose(hash32(key, j + i) >= threshold, v.f[i] * keep, 0.0f);
 		}
 		store<T, V>(y + at, v);
 	}

@@ -28,12 +28,11 @@ template <int V, bool R, bool D> struct gate {
 			u64 key = stream_key(keys[image], stream);
 			u32 j = (u32)((r - image * positions) * channels + c);
 #pragma unroll
-			for (int i = 0; i < V; i++) d.f[i] = hash32(key, j + i) >= threshold ? d.f[i] * keep : 0.0f;
+			for (int i = 0; i < V; i++) d.f[i] = choose(hash32(key, j + i) >= threshold, d.f[i] * keep, 0.0f);
 		}
 		if (R) {
 #pragma unroll
-			for (int i = 0; i < V; i++)
-				if (!(fmaf(x.f[i], scale.f[i], shift.f[i]) > 0.0f)) d.f[i] = 0.0f;
+			for (int i = 0; i < V; i++) d.f[i] = choose(fmaf(x.f[i], scale.f[i], shift.f[i]) > 0.0f, d.f[i], 0.0f);
 		}
 	}
 };

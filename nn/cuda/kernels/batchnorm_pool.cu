@@ -45,8 +45,8 @@ template <class T, int V> struct pool_sums {
 		for (int i = 0; i < V; i++) {
 			int k = w.best(i, scale.f[i], shift.f[i]);
 			// Selected without an index, so that the window stays in registers.
-			float v = k == 0 ? w.x[0].f[i] : k == 1 ? w.x[1].f[i] : k == 2 ? w.x[2].f[i] : w.x[3].f[i];
-			float g = k < 4 ? d.f[i] : 0.0f;
+			float v = choose(k == 0, w.x[0].f[i], choose(k == 1, w.x[1].f[i], choose(k == 2, w.x[2].f[i], w.x[3].f[i])));
+			float g = choose(k < 4, d.f[i], 0.0f);
 			sum[0].f[i] += g;
 			sum[1].f[i] = fmaf(g, v - m.f[i], sum[1].f[i]);
 		}
@@ -109,7 +109,7 @@ template <class T, int V> struct pool_apply {
 #pragma unroll
 				for (int i = 0; i < V; i++) {
 					o.f[i] = fmaf(w.x[k].f[i], fx.f[i], f1.f[i]);
-					if (best.f[i] == (float)k) o.f[i] = fmaf(d.f[i], fy.f[i], o.f[i]);
+					o.f[i] = choose(best.f[i] == (float)k, fmaf(d.f[i], fy.f[i], o.f[i]), o.f[i]);
 				}
 				store<T, V>(dx + first + (u64)((k >> 1) * width + (k & 1)) * channels, o);
 			}

@@ -40,6 +40,10 @@ DEVICE u32 narrow_pair(float low, float high) {
 // The float that a T can hold: what a later kernel reads back.
 template <class T> DEVICE float rounded(float f) { return widen(narrow<T>(f)); }
 
+// choose takes both values, so that the compiler does not load one of them only
+// where it is chosen: sixteen bytes would become four loads.
+DEVICE float choose(bool c, float a, float b) { return c ? a : b; }
+
 DEVICE float positive(float x) { return x > 0.0f ? x : 0.0f; }
 
 // ---- 16-byte accesses: V elements in registers as floats

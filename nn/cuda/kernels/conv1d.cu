@@ -118,11 +118,11 @@ template <class T, int V> struct conv_pool_back {
 		for (int i = 0; i < V; i++) {
 			float a = t.at(i, s.x), b = t.at(i, s.x + 1);
 			bool second = b > a;
-			float g = (second ? b : a) > 0.0f ? d.f[i] : 0.0f;
+			float g = choose((second ? b : a) > 0.0f, d.f[i], 0.0f);
 #pragma unroll
 			for (int k = 0; k < 3; k++) {
 				float left = s.x[k], right = s.x[k + 1]; // by value, so that s stays in registers
-				sum[k].f[i] = fmaf(g, second ? right : left, sum[k].f[i]);
+				sum[k].f[i] = fmaf(g, choose(second, right, left), sum[k].f[i]);
 			}
 			sum[3].f[i] += g;
 		}

@@ -156,7 +156,7 @@ template <class T, int V> struct dropping {
 		u64 at = (u64)r * width + c, key = stream_key(keys[r], stream);
 		reg<V> v = load<T, V>(x + at);
 #pragma unroll
-		for (int i = 0; i < V; i++) v.f[i] = hash32(key, (u32)(c + i)) >= threshold ? v.f[i] * scale : 0.0f;
+		for (int i = 0; i < V; i++) v.f[i] = choose(hash32(key, (u32)(c + i)) >= threshold, v.f[i] * scale, 0.0f);
 		store<T, V>(y + at, v);
 	}
 };

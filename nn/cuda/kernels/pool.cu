@@ -17,7 +17,7 @@ template <class T, int V> struct pooling {
 		for (int k = 1; k < 4; k++) {
 			reg<V> v = load<T, V>(p + (u64)((k >> 1) * width + (k & 1)) * channels);
 #pragma unroll
-			for (int i = 0; i < V; i++) best.f[i] = v.f[i] > best.f[i] ? v.f[i] : best.f[i];
+			for (int i = 0; i < V; i++) best.f[i] = choose(v.f[i] > best.f[i], v.f[i], best.f[i]);
 		}
 		store<T, V>(y + (u64)r * channels + c, best);
 	}
@@ -59,17 +59,17 @@ template <class T, int V> struct pooling_back {
 			for (int k = 1; k < 4; k++) {
 				reg<V> v = load<T, V>(x + first + (u64)((k >> 1) * width + (k & 1)) * channels);
 #pragma unroll
-				for (int i = 0; i < V; i++)
-					if (v.f[i] > best.f[i]) {
-						best.f[i] = v.f[i];
-						at_best.f[i] = (float)k;
-					}
+				for (int i = 0; i < V; i++) {
+					bool better = v.f[i] > best.f[i];
+					best.f[i] = choose(better, v.f[i], best.f[i]);
+					at_best.f[i] = choose(better, (float)k, at_best.f[i]);
+				}
 			}
 #pragma unroll
 			for (int k = 0; k < 4; k++) {
 				reg<V> o;
 #pragma unroll
-				for (int i = 0; i < V; i++) o.f[i] = at_best.f[i] == (float)k ? d.f[i] : 0.0f;
+				for (int i = 0; i < V; i++) o.f[i] = choose(at_best.f[i] == (float)k, d.f[i], 0.0f);
 				store<T, V>(dx + first + (u64)((k >> 1) * width + (k & 1)) * channels, o);
 			}
 			return;
@@ -180,7 +180,7 @@ template <class T, int V> struct pairing {
 		const T *p = x + ((u64)image * length + 2 * at) * channels + c;
 		reg<V> a = load<T, V>(p), b = load<T, V>(p + channels);
 #pragma unroll
-		for (int i = 0; i < V; i++) a.f[i] = b.f[i] > a.f[i] ? b.f[i] : a.f[i];
+		for (int i = 0; i < V; i++) a.f[i] = choose(b.f[i] > a.f[i], b.f[i], a.f[i]);
 		store<T, V>(y + (u64)r * channels + c, a);
 	}
 };
@@ -200,8 +200,8 @@ template <class T, int V> struct pairing_back {
 #pragma unroll
 			for (int i = 0; i < V; i++) {
 				bool second = b.f[i] > a.f[i];
-				da.f[i] = second ? 0.0f : d.f[i];
-				db.f[i] = second ? d.f[i] : 0.0f;
+				da.f[i] = choose(second, 0.0f, d.f[i]);
+				db.f[i] = choose(second, d.f[i], 0.0f);
 			}
 			store<T, V>(dx + first + channels, db);
 		} else {

@@ -129,7 +129,7 @@ KERNEL augment_bf16(bf16 *y, const u8 *images, const int *index, const u64 *keys
 
 // A key orders scores, and of equal scores the lower column first; 0 is none.
 DEVICE u64 score_key(float v, int column) {
-	u32 u = __float_as_uint(v);
+	u32 u = v == 0.0f ? 0 : __float_as_uint(v); // both zeros are equal
 	u = (u & 0x7fffffffu) > 0x7f800000u ? 0xffffffffu : u & 0x80000000u ? ~u : u | 0x80000000u;
 	return (u64)u << 32 | (u32)~column;
 }
