@@ -365,7 +365,7 @@ func (s *session) put(data []byte) (driver.Ptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	return at, s.upload(at, len(data), func(from int, piece []byte) error {
+	return at, s.upload(at, len(data), 1, func(from int, piece []byte) error {
 		copy(piece, data[from:])
 		return nil
 	})

@@ -57,6 +57,9 @@ func (s *session) keepSizes(d nn.KeepData) (widths []int, bytes int, err error) 
 				return nil, 0, fmt.Errorf("cuda: images of %d x %d to keep for %v", i.Side, i.Side, v)
 			}
 		}
+		if w > stagingBytes {
+			return nil, 0, fmt.Errorf("cuda: rows of %d bytes to keep", w)
+		}
 		widths = append(widths, w)
 		bytes += align(w * d.Rows)
 	}
@@ -72,27 +75,20 @@ func (s *session) fillKept(k *kept, d nn.KeepData, widths []int) error {
 			return s.failed(err, "taking memory for data to keep")
 		}
 		k.columns = append(k.columns, at)
-		rows := max(1, stagingBytes/w)
-		if w > stagingBytes {
-			return fmt.Errorf("cuda: rows of %d bytes to keep", w)
-		}
 		var reading error
-		for from := 0; from < d.Rows; from += rows {
-			n := min(rows, d.Rows-from)
-			err := s.upload(at.Add(from*w), n*w, func(_ int, piece []byte) error {
-				if d.Images != nil {
-					reading = d.Images.Bytes(from, piece)
-				} else {
-					reading = d.Floats(c, from, floatsOf(piece))
-				}
-				return reading
-			})
-			if reading != nil {
-				return reading
+		err = s.upload(at, w*d.Rows, w, func(at int, piece []byte) error {
+			if d.Images != nil {
+				reading = d.Images.Bytes(at/w, piece)
+			} else {
+				reading = d.Floats(c, at/w, floatsOf(piece))
 			}
-			if err != nil {
-				return s.failed(err, "copying data to keep to the card")
-			}
+			return reading
+		})
+		if reading != nil {
+			return reading
+		}
+		if err != nil {
+			return s.failed(err, "copying data to keep to the card")
 		}
 	}
 	if k.images == nil {

@@ -85,17 +85,17 @@ func (g *staging) free(card driver.Card) error {
 	return fail(g.half[0].free(card), g.half[1].free(card))
 }
 
-// upload copies bytes to the card; fill gives them piece by piece. The copies
-// are queued on the compute stream, behind the steps that read what they
-// replace, and are over when upload returns.
-func (s *session) upload(dst driver.Ptr, bytes int, fill func(at int, piece []byte) error) error {
+// upload copies bytes to the card; fill gives them piece by piece, each a
+// multiple of unit. The copies are queued on the compute stream, behind the steps
+// that read what they replace, and are over when upload returns.
+func (s *session) upload(dst driver.Ptr, bytes, unit int, fill func(at int, piece []byte) error) error {
 	g, err := s.stage(bytes)
 	if err != nil {
 		return err
 	}
-	used := 0
-	for at := 0; at < bytes; at += g.piece {
-		h, n := used%2, min(g.piece, bytes-at)
+	used, whole := 0, g.piece/unit*unit
+	for at := 0; at < bytes; at += whole {
+		h, n := used%2, min(whole, bytes-at)
 		if used >= 2 {
 			if err := s.card.SyncEvent(g.done[h]); err != nil {
 				return err
@@ -224,7 +224,7 @@ func (s *session) WriteState(name string, data []float32) error {
 // write sets a tensor and its shadow.
 func (s *session) write(t *tensor, data []float32) error {
 	raw := asBytes(data)
-	if err := s.upload(t.at, len(raw), func(at int, piece []byte) error {
+	if err := s.upload(t.at, len(raw), 1, func(at int, piece []byte) error {
 		copy(piece, raw[at:])
 		return nil
 	}); err != nil || t.shadow == 0 {

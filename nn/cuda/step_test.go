@@ -220,3 +220,31 @@ func TestErrorsOfCompile(t *testing.T) {
 		}
 	}
 }
+
+// With the clocks on, steps are the same to the bit, and every op is counted.
+func TestProfile(t *testing.T) {
+	e := computing(t)
+	m := imageNet("residual", 4, 4, 4, 8)
+	o := nn.CompileOptions{Purpose: nn.Measuring, Optimizer: nn.NewSGD(5e-4), Seed: 3}
+	plain, clocked := start(t, e, m, o), start(t, e, m, o)
+	p := clocked.Session.(nn.Profiler)
+	p.SetProfiling(true)
+	for i := 1; i <= 3; i++ {
+		plain.step(i, 4, 0.1)
+		clocked.step(i, 4, 0.1)
+	}
+	sameBits(t, "with the clocks on", clocked.state(), plain.state())
+	kinds := map[string]int{}
+	for _, op := range p.Profile(true) {
+		kinds[op.Kind]++
+		if op.Calls != 3 || op.Bytes <= 0 || op.Best > op.Time || op.Name == "" {
+			t.Errorf("%+v", op)
+		}
+	}
+	for kind, n := range map[string]int{"batch-norm+relu": 4, "batch-norm+relu+global-avg-pool": 1, "add+statistics": 2, "relu+batch-norm-backward+add": 2,
+		"relu": 0, "relu-backward": 0, "add": 0, "sgd": 1, "neglection": 1} {
+		if kinds[kind] != n {
+			t.Errorf("%d ops of kind %s, want %d", kinds[kind], kind, n)
+		}
+	}
+}
