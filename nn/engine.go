@@ -14,11 +14,10 @@ type Engine interface {
 // Precision of an engine's products; state and losses are always float32.
 type Precision string
 
-// The precisions. TF32 rounds the factors of products to 10 bits of mantissa
-// and adds in float32: what tensor cores make of float32.
+// The precisions.
 const (
 	F32  Precision = "f32"
-	TF32 Precision = "tf32"
+	TF32 Precision = "tf32" // float32 whose products round their factors to 10 bits of mantissa, on a GPU's tensor cores
 	BF16 Precision = "bf16"
 )
 
