@@ -23,7 +23,7 @@ type card struct {
 	device int32
 	closed atomic.Bool
 
-	context   uintptr // the device's primary context, which the libraries use too
+	current   [1]uintptr // the device's primary context, which the libraries use too: cuCtxSetCurrent's argument
 	ltHandle  uintptr
 	dnnHandle uintptr
 	dnnMu     sync.Mutex // a handle's stream is set for the next call: both are one step
@@ -52,7 +52,7 @@ func newCard(b *base, s *set, info driver.Info, device int32) *card {
 
 // start makes the context and the libraries' handles.
 func (c *card) start() error {
-	if err := c.check("cuDevicePrimaryCtxRetain", c.cuDevicePrimaryCtxRetain, uintptr(unsafe.Pointer(&c.context)), uintptr(c.device)); err != nil {
+	if err := c.check("cuDevicePrimaryCtxRetain", c.cuDevicePrimaryCtxRetain, uintptr(unsafe.Pointer(&c.current[0])), uintptr(c.device)); err != nil {
 		return err
 	}
 	free, err := c.MemoryFree()
@@ -78,11 +78,35 @@ func (c *card) inContext(fn uintptr, args ...uintptr) (uintptr, error) {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if r, _, _ := purego.SyscallN(c.cuCtxSetCurrent, c.context); r != cudaSuccess {
+	if r, _, _ := purego.SyscallN(c.cuCtxSetCurrent, c.current[:]...); r != cudaSuccess {
 		return 0, c.failure("cuCtxSetCurrent", int32(r))
 	}
 	r, _, _ := purego.SyscallN(fn, args...)
 	return r, nil
+}
+
+// list is room for the arguments of a call.
+type list [16]uintptr
+
+var lists = sync.Pool{New: func() any { return new(list) }}
+
+// step is inContext for the calls of a training step: it allocates nothing.
+// What pointers among the arguments point to, the caller keeps alive.
+func (c *card) step(fn uintptr, n int, args list) (uintptr, error) {
+	l := lists.Get().(*list)
+	*l = args
+	r, err := c.inContext(fn, l[:n]...)
+	lists.Put(l)
+	return r, err
+}
+
+// cudaStep is cuda for the calls of a training step.
+func (c *card) cudaStep(name string, fn uintptr, n int, args list) error {
+	r, err := c.step(fn, n, args)
+	if err != nil {
+		return err
+	}
+	return c.failure(name, int32(r))
 }
 
 // cuda calls a function of the driver.
@@ -202,7 +226,7 @@ func (c *card) DestroyStream(s driver.Stream) error {
 
 // SyncStream implements driver.Card.
 func (c *card) SyncStream(s driver.Stream) error {
-	return c.cuda("cuStreamSynchronize", c.cuStreamSynchronize, uintptr(s))
+	return c.cudaStep("cuStreamSynchronize", c.cuStreamSynchronize, 1, list{uintptr(s)})
 }
 
 // NewEvent implements driver.Card. Events only order: they take no times.
@@ -227,22 +251,22 @@ func (c *card) DestroyEvent(e driver.Event) error {
 
 // Record implements driver.Card.
 func (c *card) Record(e driver.Event, s driver.Stream) error {
-	return c.cuda("cuEventRecord", c.cuEventRecord, uintptr(e), uintptr(s))
+	return c.cudaStep("cuEventRecord", c.cuEventRecord, 2, list{uintptr(e), uintptr(s)})
 }
 
 // Wait implements driver.Card.
 func (c *card) Wait(s driver.Stream, e driver.Event) error {
-	return c.cuda("cuStreamWaitEvent", c.cuStreamWaitEvent, uintptr(s), uintptr(e), 0)
+	return c.cudaStep("cuStreamWaitEvent", c.cuStreamWaitEvent, 3, list{uintptr(s), uintptr(e), 0})
 }
 
 // SyncEvent implements driver.Card.
 func (c *card) SyncEvent(e driver.Event) error {
-	return c.cuda("cuEventSynchronize", c.cuEventSynchronize, uintptr(e))
+	return c.cudaStep("cuEventSynchronize", c.cuEventSynchronize, 1, list{uintptr(e)})
 }
 
 // EventDone implements driver.Card.
 func (c *card) EventDone(e driver.Event) (bool, error) {
-	r, err := c.inContext(c.cuEventQuery, uintptr(e))
+	r, err := c.step(c.cuEventQuery, 1, list{uintptr(e)})
 	if err != nil {
 		return false, err
 	}
@@ -255,22 +279,22 @@ func (c *card) EventDone(e driver.Event) (bool, error) {
 
 // CopyToCard implements driver.Card.
 func (c *card) CopyToCard(dst driver.Ptr, src unsafe.Pointer, bytes int, s driver.Stream) error {
-	return c.cuda("cuMemcpyHtoDAsync", c.cuMemcpyHtoDAsync, uintptr(dst), uintptr(src), uintptr(bytes), uintptr(s))
+	return c.cudaStep("cuMemcpyHtoDAsync", c.cuMemcpyHtoDAsync, 4, list{uintptr(dst), uintptr(src), uintptr(bytes), uintptr(s)})
 }
 
 // CopyFromCard implements driver.Card.
 func (c *card) CopyFromCard(dst unsafe.Pointer, src driver.Ptr, bytes int, s driver.Stream) error {
-	return c.cuda("cuMemcpyDtoHAsync", c.cuMemcpyDtoHAsync, uintptr(dst), uintptr(src), uintptr(bytes), uintptr(s))
+	return c.cudaStep("cuMemcpyDtoHAsync", c.cuMemcpyDtoHAsync, 4, list{uintptr(dst), uintptr(src), uintptr(bytes), uintptr(s)})
 }
 
 // CopyOnCard implements driver.Card.
 func (c *card) CopyOnCard(dst, src driver.Ptr, bytes int, s driver.Stream) error {
-	return c.cuda("cuMemcpyDtoDAsync", c.cuMemcpyDtoDAsync, uintptr(dst), uintptr(src), uintptr(bytes), uintptr(s))
+	return c.cudaStep("cuMemcpyDtoDAsync", c.cuMemcpyDtoDAsync, 4, list{uintptr(dst), uintptr(src), uintptr(bytes), uintptr(s)})
 }
 
 // Zero implements driver.Card.
 func (c *card) Zero(dst driver.Ptr, bytes int, s driver.Stream) error {
-	return c.cuda("cuMemsetD8Async", c.cuMemsetD8Async, uintptr(dst), 0, uintptr(bytes), uintptr(s))
+	return c.cudaStep("cuMemsetD8Async", c.cuMemsetD8Async, 4, list{uintptr(dst), 0, uintptr(bytes), uintptr(s)})
 }
 
 // keep has a plan closed with the card, unless it is closed before.
@@ -294,7 +318,7 @@ func keys[K comparable, V any](c *card, m map[K]V) []K {
 // Close implements driver.Card. It frees all that is left, goes on where
 // something fails, and returns the first error.
 func (c *card) Close() error {
-	if c.closed.Load() || c.context == 0 {
+	if c.closed.Load() || c.current[0] == 0 {
 		return nil
 	}
 	var first error

@@ -242,10 +242,10 @@ func (v *conv) Run(dst, a, b, workspace driver.Ptr, s driver.Stream) error {
 	c := v.c
 	c.dnnMu.Lock()
 	defer c.dnnMu.Unlock()
-	if err := c.dnn("cudnnSetStream", c.dnnAPI.cudnnSetStream, c.dnnHandle, uintptr(s)); err != nil {
+	if err := c.dnnStep("cudnnSetStream", c.dnnAPI.cudnnSetStream, 2, list{c.dnnHandle, uintptr(s)}); err != nil {
 		return err
 	}
-	return c.dnn("cudnnBackendExecute", c.dnnAPI.cudnnBackendExecute, c.dnnHandle, uintptr(v.plan), uintptr(v.pack.list[0]))
+	return c.dnnStep("cudnnBackendExecute", c.dnnAPI.cudnnBackendExecute, 3, list{c.dnnHandle, uintptr(v.plan), uintptr(v.pack.list[0])})
 }
 
 // bind makes the variant pack for these operands.

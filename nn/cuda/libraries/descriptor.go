@@ -21,8 +21,27 @@ func (c *card) dnn(name string, fn uintptr, args ...uintptr) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	r, err := c.inContext(fn, args...)
-	if err != nil || int32(r) == dnnSuccess {
+	if err != nil {
 		return err
+	}
+	return c.dnnFailure(name, r)
+}
+
+// dnnStep is dnn for the calls of a training step.
+func (c *card) dnnStep(name string, fn uintptr, n int, args list) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	r, err := c.step(fn, n, args)
+	if err != nil {
+		return err
+	}
+	return c.dnnFailure(name, r)
+}
+
+// dnnFailure is the error of a call on this thread; nil if there is none.
+func (c *card) dnnFailure(name string, r uintptr) error {
+	if int32(r) == dnnSuccess {
+		return nil
 	}
 	text, _, _ := purego.SyscallN(c.dnnAPI.cudnnGetErrorString, r)
 	e := &driver.Error{Call: name, Code: int(int32(r)), Text: cmp.Or(goString(text), "unknown error")}

@@ -94,15 +94,15 @@ func (c *card) Launch(f driver.Function, grid, block driver.Dim, shared int, s d
 			return err
 		}
 	}
-	list := argumentLists.Get().(*arguments)
+	values := argumentLists.Get().(*arguments)
 	for i, a := range args {
-		list.values[i] = a.Bits // little endian: a narrower type is at the address too
+		values.values[i] = a.Bits // little endian: a narrower type is at the address too
 	}
-	r, err := c.inContext(c.cuLaunchKernel, uintptr(f),
+	r, err := c.step(c.cuLaunchKernel, 11, list{uintptr(f),
 		uintptr(grid.X), uintptr(grid.Y), uintptr(grid.Z), uintptr(block.X), uintptr(block.Y), uintptr(block.Z),
-		uintptr(shared), uintptr(s), uintptr(unsafe.Pointer(&list.list[0])), 0)
-	runtime.KeepAlive(list)
-	argumentLists.Put(list)
+		uintptr(shared), uintptr(s), uintptr(unsafe.Pointer(&values.list[0])), 0})
+	runtime.KeepAlive(values)
+	argumentLists.Put(values)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (c *card) EndCapture(s driver.Stream) (driver.Graph, error) {
 
 // LaunchGraph implements driver.Card.
 func (c *card) LaunchGraph(g driver.Graph, s driver.Stream) error {
-	return c.cuda("cuGraphLaunch", c.cuGraphLaunch, uintptr(g), uintptr(s))
+	return c.cudaStep("cuGraphLaunch", c.cuGraphLaunch, 2, list{uintptr(g), uintptr(s)})
 }
 
 // DestroyGraph implements driver.Card.

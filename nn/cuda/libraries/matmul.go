@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"unsafe"
 
@@ -22,8 +23,16 @@ const alignment = 16
 //go:uintptrescapes
 func (c *card) lt(name string, fn uintptr, args ...uintptr) error {
 	r, err := c.inContext(fn, args...)
-	if err != nil || int32(r) == ltSuccess {
+	if err != nil {
 		return err
+	}
+	return c.ltFailure(name, r)
+}
+
+// ltFailure is the error of a call; nil if there is none.
+func (c *card) ltFailure(name string, r uintptr) error {
+	if int32(r) == ltSuccess {
+		return nil
 	}
 	text, _, _ := purego.SyscallN(c.ltAPI.cublasLtGetStatusName, r)
 	return &driver.Error{Call: name, Code: int(int32(r)), Text: cmp.Or(goString(text), "unknown error")}
@@ -147,7 +156,11 @@ func (m *matmul) setBias(p driver.Ptr) error {
 		return nil
 	}
 	m.bias = p
-	return m.describe(ltBiasPointer, unsafe.Pointer(&m.bias), 8)
+	r, err := m.c.step(m.c.ltAPI.cublasLtMatmulDescSetAttribute, 4, list{m.desc, ltBiasPointer, uintptr(unsafe.Pointer(&m.bias)), 8})
+	if err != nil {
+		return err
+	}
+	return m.c.ltFailure("cublasLtMatmulDescSetAttribute", r)
 }
 
 // layouts describes the matrices: the rows of ours are the columns of cuBLASLt's.
@@ -240,9 +253,14 @@ func (m *matmul) Run(d, a, b, bias, workspace driver.Ptr, s driver.Stream) error
 		}
 	}
 	c := m.c
-	return c.lt("cublasLtMatmul", c.ltAPI.cublasLtMatmul, c.ltHandle, m.desc, uintptr(unsafe.Pointer(&m.scale[0])),
+	r, err := c.step(c.ltAPI.cublasLtMatmul, 16, list{c.ltHandle, m.desc, uintptr(unsafe.Pointer(&m.scale[0])),
 		uintptr(b), m.b, uintptr(a), m.a, uintptr(unsafe.Pointer(&m.scale[1])), uintptr(d), m.d, uintptr(d), m.d,
-		uintptr(unsafe.Pointer(&m.heuristic.algo)), uintptr(workspace), uintptr(m.heuristic.workspace), uintptr(s))
+		uintptr(unsafe.Pointer(&m.heuristic.algo)), uintptr(workspace), uintptr(m.heuristic.workspace), uintptr(s)})
+	runtime.KeepAlive(m)
+	if err != nil {
+		return err
+	}
+	return c.ltFailure("cublasLtMatmul", r)
 }
 
 // aligned says which operand is not where kernels were chosen for.
