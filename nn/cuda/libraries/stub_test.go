@@ -67,7 +67,7 @@ func build(t *testing.T, source string, flags ...string) string {
 		built.dir, built.files = dir, map[string]string{}
 	}
 	file := filepath.Join(built.dir, fmt.Sprintf("%d.so", len(built.files)))
-	args := append([]string{"-O1", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", file}, flags...)
+	args := append([]string{"-O0", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", file}, flags...)
 	if out, err := exec.Command(cc, append(args, "testdata/stub/"+source)...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cc, err, out)
 	}
@@ -106,6 +106,7 @@ type stub struct {
 	reset   func()
 	calls   func(function string) int32
 	forget  func(n int32)
+	handle  uintptr
 }
 
 // leak takes n objects off the count: a test made a destructor fail.
@@ -138,7 +139,7 @@ func control(t *testing.T, dir, name string) *stub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stub{name: name}
+	s := &stub{name: name, handle: handle}
 	purego.RegisterLibFunc(&s.fail, handle, "stub_fail")
 	purego.RegisterLibFunc(&s.problem, handle, "stub_problem")
 	purego.RegisterLibFunc(&s.live, handle, "stub_live")
