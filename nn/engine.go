@@ -17,6 +17,7 @@ type Precision string
 // The precisions.
 const (
 	F32  Precision = "f32"
+	TF32 Precision = "tf32" // float32 whose products round their factors to 10 bits of mantissa, on a GPU's tensor cores
 	BF16 Precision = "bf16"
 )
 

@@ -57,7 +57,11 @@ func download[T any](t testing.TB, c driver.Card, s driver.Stream, p driver.Ptr,
 	return data
 }
 
-const probeSource = `extern "C" __global__ void probe_f32(float *y, const float *x, int n, unsigned u, unsigned long long k, float a) {}`
+// probeSource is a kernel that shows its arguments and the place of its threads.
+const probeSource = `extern "C" __global__ void probe_f32(float *y, const float *x, int n, unsigned u, unsigned long long k, float a) {
+	int i = threadIdx.x + 32 * (threadIdx.y + 2 * threadIdx.z);
+	if (blockIdx.x == 4 && blockIdx.y == 5 && blockIdx.z == 6 && i < n) y[i] = a * x[i] + n + u + k;
+}`
 
 // probe compiles and finds the kernel of the stub.
 func probe(t testing.TB, c driver.Card) driver.Function {
@@ -86,17 +90,32 @@ func probeArgs(y, x driver.Ptr, n int32, u uint32, k uint64, a float32) []driver
 
 func TestCopiesZeroAndLaunch(t *testing.T) {
 	c, _ := openStub(t)
+	checkLaunch(t, c)
+}
+
+// checkLaunch copies, clears and launches.
+func checkLaunch(t *testing.T, c driver.Card) {
+	t.Helper()
 	s := newStream(t, c)
 	x := upload(t, c, s, []float32{1, 2, 3, 4})
 	y, err := c.Alloc(20)
 	must(t, err)
-	must(t, c.Zero(y, 20, s))
-	must(t, c.Launch(probe(t, c), probeGrid, probeBlock, 0, s, probeArgs(y, x, 3, math.MaxUint32-7, 1<<33, 0.5)))
-	got := download[float32](t, c, s, y, 5)
-	base := float32(3 + float64(math.MaxUint32-7) + 1<<33)
-	for i, want := range []float32{0.5 + base, 1 + base, 1.5 + base, 0, 0} {
-		if got[i] != want {
-			t.Errorf("y[%d] = %g, want %g", i, got[i], want)
+	f := probe(t, c)
+	for _, by := range []struct {
+		u uint32
+		k uint64
+		a float32
+	}{{0, 0, 0.5}, {math.MaxUint32 - 7, 0, -1}, {5, 3 << 33, 1}} {
+		must(t, c.Zero(y, 20, s))
+		must(t, c.Launch(f, probeGrid, probeBlock, 0, s, probeArgs(y, x, 3, by.u, by.k, by.a)))
+		got := download[float32](t, c, s, y, 5)
+		for i, xi := range []float32{1, 2, 3} {
+			if want := by.a*xi + 3 + float32(by.u) + float32(by.k); got[i] != want {
+				t.Errorf("%+v: y[%d] = %g, want %g", by, i, got[i], want)
+			}
+		}
+		if got[3] != 0 || got[4] != 0 {
+			t.Errorf("%+v: y = %v beyond n", by, got)
 		}
 	}
 	must(t, c.CopyOnCard(y.Add(4), x.Add(8), 8, s))
@@ -140,19 +159,29 @@ func TestEvents(t *testing.T) {
 	must(t, c.DestroyStream(other))
 }
 
-// A captured graph runs when it is launched, not before, with the arguments of
-// the capture and the data of the launch.
 func TestCapture(t *testing.T) {
 	c, _ := openStub(t)
+	checkCapture(t, c)
+	s := newStream(t, c)
+	must(t, c.BeginCapture(s))
+	if err := c.SyncStream(s); err == nil {
+		t.Error("a stream that is captured can be waited for")
+	}
+	g, err := c.EndCapture(s)
+	must(t, err)
+	must(t, c.DestroyGraph(g))
+}
+
+// checkCapture captures a graph: it runs when it is launched, not before, with
+// the arguments of the capture and the data of the launch.
+func checkCapture(t *testing.T, c driver.Card) {
+	t.Helper()
 	s, f := newStream(t, c), probe(t, c)
 	x := upload(t, c, s, []float32{1, 2})
 	y := upload(t, c, s, []float32{7, 7})
 	must(t, c.BeginCapture(s))
 	must(t, c.Launch(f, probeGrid, probeBlock, 0, s, probeArgs(y, x, 2, 0, 0, 1)))
 	must(t, c.CopyOnCard(x, y, 8, s))
-	if err := c.SyncStream(s); err == nil {
-		t.Error("a stream that is captured can be waited for")
-	}
 	g, err := c.EndCapture(s)
 	must(t, err)
 	if got := download[float32](t, c, s, y, 2); got[0] != 7 {

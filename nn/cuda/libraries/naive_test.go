@@ -71,15 +71,18 @@ func workspace(t testing.TB, c driver.Card, s driver.Stream, size int) driver.Pt
 	return upload(t, c, s, bytes.Repeat([]byte{'w'}, size))
 }
 
-// near compares results whose sums have k terms in [-1, 1].
-func near(t *testing.T, what string, got []float32, want []float64, k int, of driver.Type, how driver.Math) {
+// near compares results whose sums have k terms in [-1, 1]. The bounds tell
+// float32 from TF32, and both from bf16.
+func near(t *testing.T, what string, got []float32, want []float64, k int, from, to driver.Type, how driver.Math) {
 	t.Helper()
-	relative := 1e-6
-	if how == driver.MathTF32 {
-		relative = 1e-3
-	}
-	if of == driver.BF16 {
+	relative := 2e-5
+	switch {
+	case to == driver.BF16:
 		relative = 4e-3
+	case from == driver.BF16:
+		relative = 1e-4
+	case how == driver.MathTF32:
+		relative = 1e-3
 	}
 	for i := range want {
 		if d := math.Abs(float64(got[i]) - want[i]); !(d <= relative*(math.Abs(want[i])+math.Sqrt(float64(k)))) {
@@ -152,7 +155,7 @@ func checkMatmul(t *testing.T, c driver.Card, s driver.Stream, spec driver.Matmu
 		before := rounded(noise(spec.M*spec.N, 7+run), spec.D)
 		da, db, dbias, d := uploadAs(t, c, s, a, spec.AB), uploadAs(t, c, s, b, spec.AB), uploadAs(t, c, s, bias, spec.Bias), uploadAs(t, c, s, before, spec.D)
 		must(t, m.Run(d, da, db, dbias, ws, s))
-		near(t, what, downloadAs(t, c, s, d, spec.M*spec.N, spec.D), naiveMatmul(spec, a, b, bias, before), spec.K, spec.D, spec.Math)
+		near(t, what, downloadAs(t, c, s, d, spec.M*spec.N, spec.D), naiveMatmul(spec, a, b, bias, before), spec.K, spec.AB, spec.D, spec.Math)
 		for _, p := range []driver.Ptr{da, db, dbias, d} {
 			must(t, c.Free(p))
 		}
@@ -215,7 +218,7 @@ func checkConv(t *testing.T, c driver.Card, s driver.Stream, spec driver.ConvSpe
 		}
 		must(t, v.Run(operands[0], operands[1], operands[2], ws, s))
 		got := downloadAs(t, c, s, operands[0], size, spec.Type)
-		near(t, what, got, naiveConv(spec, x, w, y), terms, spec.Type, spec.Math)
+		near(t, what, got, naiveConv(spec, x, w, y), terms, spec.Type, spec.Type, spec.Math)
 		must(t, v.Run(operands[0], operands[1], operands[2], ws, s))
 		for i, again := range downloadAs(t, c, s, operands[0], size, spec.Type) {
 			if math.Float32bits(again) != math.Float32bits(got[i]) && spec.Deterministic {
