@@ -5,6 +5,7 @@ import (
 
 	"sdnn/nn"
 	"sdnn/nn/cpu"
+	"sdnn/nn/cuda"
 	"sdnn/nn/cuda/libraries"
 	"sdnn/nn/gorgonia"
 )
@@ -18,27 +19,32 @@ var precisionNames = []string{string(nn.F32), string(nn.TF32), string(nn.BF16)}
 // precisionHelp is what --help says of --precision.
 const precisionHelp = "f32, bf16 where the engine has it, or tf32 with --engine cuda"
 
-// errNoCUDA says why no card trains.
-var errNoCUDA = errors.New("this version has no engine for NVIDIA cards yet")
-
 // openCUDA starts the engine for NVIDIA cards, on the first one, and returns what stops it.
 func openCUDA() (nn.Engine, func(), error) {
-	if r := libraries.Survey(); r.Missing != nil {
-		return nil, nil, r.Missing
+	card, err := libraries.Open(0)
+	if err != nil {
+		return nil, nil, err
 	}
-	return nil, nil, errNoCUDA
+	e, err := cuda.New(card, cuda.Options{})
+	if err != nil {
+		return nil, nil, errors.Join(err, card.Close())
+	}
+	return e, func() {
+		_ = e.Close() // the program ends: what a card says now helps nobody
+		_ = card.Close()
+	}, nil
 }
 
 // engineList says which engines this machine can run. gpus is what was found of cards.
 func engineList(gpus libraries.Report) []engineInfo {
-	cuda := engineInfo{Name: "cuda", Note: errNoCUDA.Error()}
+	card := engineInfo{"cuda", true, "all networks, on the first NVIDIA card; kernels of our own, products and convolutions of NVIDIA's libraries"}
 	if gpus.Missing != nil {
-		cuda.Note = gpus.Missing.Error()
+		card = engineInfo{Name: "cuda", Note: gpus.Missing.Error()}
 	}
 	return []engineInfo{
 		{"cpu", true, "all networks; vector kernels of our own"},
 		{"gorgonia", true, "video networks; an independent implementation to check the cpu engine with, slower"},
-		cuda,
+		card,
 	}
 }
 
