@@ -101,6 +101,9 @@ func (g *Augmenter) draw(key uint64) imageDraw {
 		y: below(3, g.side), x: below(4, g.side)}
 }
 
+// Values returns the normalised value of each byte of each plane.
+func (g *Augmenter) Values() [3][256]float32 { return g.tables }
+
 // Image turns one stored image into dst, varied by key. Both have Width elements.
 func (g *Augmenter) Image(dst []float32, pixels []byte, key uint64) {
 	g.checkWidths(len(dst), len(pixels))

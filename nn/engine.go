@@ -17,6 +17,7 @@ type Precision string
 // The precisions.
 const (
 	F32  Precision = "f32"
+	TF32 Precision = "tf32" // float32 whose products round their factors to 10 bits of mantissa, on a GPU's tensor cores
 	BF16 Precision = "bf16"
 )
 
@@ -41,6 +42,13 @@ type Feed struct {
 	Features [][]float32 // one for each of Model.Features, [Batch*Width]
 	Keys     []uint64    // RowKey of each row (training)
 	Targets  Targets     // labels; needed for training, and for the loss in evaluation
+
+	// Kept names data that the session took over (Keeper), 0 for none. Then row
+	// r of the batch is row Index[r] of that data, Features are not read, and
+	// Vary says that images are varied by their Keys.
+	Kept  int
+	Index []int32 // [Batch]; nil where the session is no Keeper
+	Vary  bool
 }
 
 // StepParams are the numbers that change from step to step.

@@ -200,7 +200,7 @@ func (c *Config) checks() []check {
 	}
 	checks := []check{
 		oneOf("optimizer", c.Optimizer, string(nn.Adam), string(nn.SGD)),
-		oneOf("precision", string(c.Precision), string(nn.F32), string(nn.BF16)),
+		oneOf("precision", string(c.Precision), string(nn.F32), string(nn.TF32), string(nn.BF16)),
 		{"epochs", c.Epochs >= 1, "is not at least 1"},
 		{"batch", c.Batch >= 1 && c.Batch <= 1<<20, "is not between 1 and 1048576"},
 		{"lr", c.LR > 0 && c.LR <= 1e6, "is not a positive number"},

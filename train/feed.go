@@ -54,6 +54,7 @@ func checkStore(c *Config, m *features.Manifest) error {
 type feeder struct {
 	*inputs
 	session nn.Session
+	kept    int // the session's number of the inputs' data, 0: it does not keep them
 
 	// For training: how labels become targets, and the key of the rows'
 	// random numbers. Without targeting the feeds have no targets.
@@ -66,18 +67,30 @@ func (f *feeder) fill(slot int, rows []int) error {
 	feed := f.session.Feed(slot)
 	feed.Rows = len(rows)
 	feed.Targets.Reset()
-	if f.targeting == nil {
-		return f.gather(rows, nil, feed.Features)
+	var keys []uint64
+	if f.targeting != nil {
+		keys = feed.Keys[:len(rows)]
+		for i, r := range rows {
+			keys[i] = nn.RowKey(f.seed, f.epoch, uint64(r))
+		}
 	}
-	keys := feed.Keys[:len(rows)]
-	for i, r := range rows {
-		keys[i] = nn.RowKey(f.seed, f.epoch, uint64(r))
-	}
-	if err := f.gather(rows, keys, feed.Features); err != nil {
+	if err := f.data(feed, rows, keys); err != nil || f.targeting == nil {
 		return err
 	}
 	for _, r := range rows {
 		f.targeting.AddRow(&feed.Targets, r, f.labels(r))
+	}
+	return nil
+}
+
+// data gives a feed the rows' data, or, where the session keeps them, their numbers.
+func (f *feeder) data(feed *nn.Feed, rows []int, keys []uint64) error {
+	if feed.Kept = f.kept; f.kept == 0 {
+		return f.gather(rows, keys, feed.Features)
+	}
+	feed.Vary = keys != nil
+	for i, r := range rows {
+		feed.Index[i] = int32(r)
 	}
 	return nil
 }

@@ -16,15 +16,19 @@ type inputs struct {
 	cols  []int
 
 	// Of images:
+	augment   features.Augment
 	augmenter *features.Augmenter // nil: videos
 	pairs     *pairs              // may be nil
 	mixed     []byte              // two images
+	side      int
+
+	rows []int // scratch of span
 }
 
 // newInputs returns the inputs of the run's network from a split. Images are
 // varied by a, which is the zero value outside training.
 func newInputs(c *Config, p *features.Split, a features.Augment, added *pairs) (*inputs, error) {
-	in := &inputs{split: p, pairs: added}
+	in := &inputs{split: p, pairs: added, augment: a}
 	for _, col := range c.Columns {
 		i, err := p.Column(col.Name)
 		if err != nil {
@@ -35,7 +39,7 @@ func newInputs(c *Config, p *features.Split, a features.Augment, added *pairs) (
 	if !c.Images() {
 		return in, nil
 	}
-	in.mixed = make([]byte, 2*c.Columns[0].Width)
+	in.mixed, in.side = make([]byte, 2*c.Columns[0].Width), c.side()
 	var err error
 	in.augmenter, err = features.NewAugmenter(c.side(), c.PixelMean, c.PixelStd, a, nil)
 	return in, err
@@ -83,18 +87,28 @@ func (in *inputs) stored(rows []int, keys []uint64, dst []float32, from, to int)
 // pair fills place i of a batch with a pair.
 func (in *inputs) pair(row int, keys []uint64, dst []float32, i int) error {
 	w := in.augmenter.Width()
+	mixed, err := in.mix(row)
+	if err != nil {
+		return err
+	}
+	if to := dst[i*w : (i+1)*w]; keys == nil {
+		in.augmenter.Normalise(to, mixed)
+	} else {
+		in.augmenter.Image(to, mixed, keys[i])
+	}
+	return nil
+}
+
+// mix mixes the image of a pair; it is valid until the next.
+func (in *inputs) mix(row int) ([]byte, error) {
+	w := in.augmenter.Width()
 	p := in.pairs.at(row)
 	both := [2]int{int(p.Row), int(p.Partner)}
 	if err := in.split.GatherBytes(in.cols[0], both[:], in.mixed, w); err != nil {
-		return err
+		return nil, err
 	}
 	in.pairs.rule.Mix(in.mixed[:w], in.mixed[:w], in.mixed[w:])
-	if to := dst[i*w : (i+1)*w]; keys == nil {
-		in.augmenter.Normalise(to, in.mixed[:w])
-	} else {
-		in.augmenter.Image(to, in.mixed[:w], keys[i])
-	}
-	return nil
+	return in.mixed[:w], nil
 }
 
 // labels are the labels of a row: of a pair those of the image that it was

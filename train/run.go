@@ -259,6 +259,10 @@ func (t *trainer) resume() error {
 	if err != nil {
 		return err
 	}
+	if run.Engine != t.cfg.Engine { // the state is that of any engine
+		t.o.Reporter.Message(fmt.Sprintf("the run was begun by engine %s, this is %s: results may differ in their last bits", run.Engine, t.cfg.Engine))
+		t.cfg.Engine = run.Engine
+	}
 	if flags := conflicts(&run, &t.cfg); len(flags) > 0 {
 		return &ConflictError{t.o.Dir, flags}
 	}
@@ -344,7 +348,7 @@ func (t *trainer) diverged(err error) error {
 func (t *trainer) rate() float64 { return t.schedule.Rate(t.cfg.LR, t.pos.Epoch, t.pos.Examples) }
 
 func (t *trainer) result() *Result {
-	r := &Result{Dir: t.o.Dir, Net: t.cfg.Net, Engine: t.cfg.Engine, Classes: t.cfg.Classes,
+	r := &Result{Dir: t.o.Dir, Net: t.cfg.Net, Engine: t.o.Engine.Name(), Classes: t.cfg.Classes,
 		Outputs: max(t.cfg.Classes, len(t.pos.SubclassToClass)), Epochs: t.pos.Epoch, Steps: t.pos.Step, Examples: t.pos.Examples,
 		Loss: t.pos.LastLoss, Neglected: t.pos.Neglected, Seconds: time.Since(t.start).Seconds(), Resumed: t.resumed}
 	if b := t.pos.Best; b != nil {

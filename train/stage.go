@@ -82,14 +82,13 @@ func (t *trainer) openStage() error {
 	s.feed = feeder{inputs: in, session: s.session, seed: stageSeed(c.Seed, s.number, "rows"),
 		targeting: &subclass.Targeting{Partition: partition, SubclassWeight: float32(c.SubclassWeight), SiblingTarget: float32(c.SiblingTarget)}}
 	s.shuffle = features.NewShuffle(s.rows, shuffleWindow, stageSeed(c.Seed, s.number, "order"))
-	if t.held == nil {
-		return nil
+	if t.held != nil {
+		if in, err = newInputs(c, t.held.Split(), features.Augment{}, nil); err != nil {
+			return err
+		}
+		s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: partition.Map(), feed: feeder{inputs: in, session: s.session}}
 	}
-	if in, err = newInputs(c, t.held.Split(), features.Augment{}, nil); err != nil {
-		return err
-	}
-	s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: partition.Map(), feed: feeder{inputs: in, session: s.session}}
-	return nil
+	return t.keepData(s)
 }
 
 func (t *trainer) closeStage() {

@@ -58,7 +58,7 @@ direct algorithm does; the floor of one by Winograd's counts the multiplications
 	f.IntVar(&o.reps, "reps", 5, "steps that are timed")
 	f.IntVar(&o.classes, "classes", 0, "outputs of the network (default 3962, YouTube-8M's classes and 100 subclasses; for image networks 12)")
 	f.StringVar(&o.engine, "engine", "auto", strings.Join(engineNames, ", "))
-	f.StringVar(&o.precision, "precision", string(nn.F32), "f32 or bf16, where the engine has it")
+	f.StringVar(&o.precision, "precision", string(nn.F32), precisionHelp)
 	f.BoolVar(&o.profile, "profile", false, "also the time of each op and how far it is from its floor, if the engine measures it")
 	f.StringVar(&o.sort, "sort", opsByLost, "--profile: `order` of the ops: lost (time above the floor) or time, the largest first; run, all in the order of the step")
 	require(cmd, "net")
@@ -91,7 +91,7 @@ func runBench(ctx context.Context, a *app, o *benchOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	engine, stop, err := newEngine(o.engine, a.threads)
+	engine, stop, err := newEngine(a, o.engine)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (o *benchOptions) check() error {
 	if !o.flags.Changed("classes") {
 		o.classes = classes
 	}
-	if err := known("--precision", o.precision, []string{string(nn.F32), string(nn.BF16)}); err != nil {
+	if err := known("--precision", o.precision, precisionNames); err != nil {
 		return err
 	}
 	if err := known("--sort", o.sort, opOrders); err != nil {

@@ -1,38 +1,76 @@
 package main
 
 import (
+	"errors"
+
 	"sdnn/nn"
 	"sdnn/nn/cpu"
+	"sdnn/nn/cuda"
+	"sdnn/nn/cuda/libraries"
 	"sdnn/nn/gorgonia"
 )
-
-// noGPU says why no GPU is found.
-const noGPU = "this version has no GPU engine"
 
 // engineNames are the values of --engine.
 var engineNames = []string{"auto", "cpu", "cuda", "gorgonia"}
 
-// engineList says which engines this machine can run.
-func engineList() []engineInfo {
+// precisionNames are the values of --precision.
+var precisionNames = []string{string(nn.F32), string(nn.TF32), string(nn.BF16)}
+
+// precisionHelp is what --help says of --precision.
+const precisionHelp = "f32, bf16 where the engine has it, or tf32 with --engine cuda"
+
+// openCUDA starts the engine for NVIDIA cards, on the first one, and returns what stops it.
+func openCUDA() (nn.Engine, func(), error) {
+	card, err := libraries.Open(0)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := cuda.New(card, cuda.Options{})
+	if err != nil {
+		return nil, nil, errors.Join(err, card.Close())
+	}
+	return e, func() {
+		_ = e.Close() // the program ends: what a card says now helps nobody
+		_ = card.Close()
+	}, nil
+}
+
+// engineList says which engines this machine can run. gpus is what was found of cards.
+func engineList(gpus libraries.Report) []engineInfo {
+	card := engineInfo{"cuda", true, "all networks, on the first NVIDIA card; kernels of our own, products and convolutions of NVIDIA's libraries"}
+	if gpus.Missing != nil {
+		card = engineInfo{Name: "cuda", Note: gpus.Missing.Error()}
+	}
 	return []engineInfo{
 		{"cpu", true, "all networks; vector kernels of our own"},
 		{"gorgonia", true, "video networks; an independent implementation to check the cpu engine with, slower"},
-		{"cuda", false, noGPU},
+		card,
 	}
 }
 
-// newEngine starts the engine that --engine names, and returns what stops it.
-func newEngine(name string, threads int) (nn.Engine, func(), error) {
+// newEngine starts the engine that --engine names, and returns what stops it. With auto that is an NVIDIA card if there is one
+// that can be used. If there is one that cannot, the log says why; a machine without one needs no explanation.
+func newEngine(a *app, name string) (nn.Engine, func(), error) {
 	if err := known("--engine", name, engineNames); err != nil {
 		return nil, nil, err
 	}
-	switch name {
-	case "cuda":
-		return nil, nil, usagef("--engine cuda: %s; use --engine cpu", noGPU)
-	case "gorgonia":
+	switch {
+	case name == "gorgonia":
 		return gorgonia.New(), func() {}, nil
+	case name == "cuda":
+		e, stop, err := openCUDA()
+		if err != nil {
+			return nil, nil, usagef("--engine cuda: %w; or use --engine cpu", err)
+		}
+		return e, stop, nil
+	case name == "auto" && libraries.Present():
+		e, stop, err := openCUDA()
+		if err == nil {
+			return e, stop, nil
+		}
+		a.log.Info("the NVIDIA card is not used, the cpu engine is: " + err.Error())
 	}
-	e, err := cpu.New(cpu.Options{Threads: threads})
+	e, err := cpu.New(cpu.Options{Threads: a.threads})
 	if err != nil {
 		return nil, nil, usagef("%w", err)
 	}

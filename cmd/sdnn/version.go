@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sdnn/nn/cpu/kernel"
+	"sdnn/nn/cuda/libraries"
 )
 
 // version is set by the linker: -X main.version=v1.2.3.
@@ -20,7 +21,8 @@ func newVersion(a *app) *cobra.Command {
 	return newVerb(a, "version", "Show the version, the engines and what they use of this machine",
 		`Show the version, the engines that this machine can run, the CPU features in use and the GPUs found.
 
-The environment variable SDNN_CPU (portable, avx2 or avx512) makes the cpu engine use another code path than the fastest.`,
+The environment variable SDNN_CPU (portable, avx2 or avx512) makes the cpu engine use another code path than the fastest.
+SDNN_CUDA_PATH names folders where NVIDIA's libraries are looked for first.`,
 		[]string{"sdnn version", "SDNN_CPU=portable sdnn version --json"},
 		func(context.Context, []string) error { return runVersion(a) })
 }
@@ -36,8 +38,29 @@ type versionResult struct {
 	Threads int          `json:"threads"`
 	Engines []engineInfo `json:"engines"`
 	CPU     cpuInfo      `json:"cpu"`
-	GPUs    []string     `json:"gpus"`
-	GPUNote string       `json:"gpu_note"` // why there are none
+	GPUs    []gpuInfo    `json:"gpus"`
+	GPUNote string       `json:"gpu_note"` // what keeps them from being used; "" if nothing does
+	CUDA    cudaInfo     `json:"cuda"`
+}
+
+// gpuInfo is a card.
+type gpuInfo struct {
+	Index      int    `json:"index"`
+	Name       string `json:"name"`
+	Memory     int    `json:"memory_bytes"`
+	Capability string `json:"compute_capability"` // "9.0"
+}
+
+// cudaInfo is what drives the cards.
+type cudaInfo struct {
+	Driver    string        `json:"driver"` // the CUDA version it supports, "13.0"; "" without one
+	Libraries []libraryInfo `json:"libraries"`
+}
+
+type libraryInfo struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Path    string `json:"path"` // "" if not known
 }
 
 // engineInfo says of an engine whether this machine can run it.
@@ -58,12 +81,13 @@ func runVersion(a *app) error {
 	if err := kernel.PathErr(); err != nil {
 		return usagef("%w", err)
 	}
+	gpus := libraries.Survey()
 	r := versionResult{
 		Version: version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, Threads: runtime.NumCPU(),
-		Engines: engineList(),
+		Engines: engineList(gpus),
 		CPU:     cpuInfo{Path: kernel.Path().String(), Features: append([]string{}, kernel.Features()...)},
-		GPUs:    []string{}, GPUNote: noGPU,
 	}
+	r.addGPUs(gpus)
 	if err := kernel.BF16Err(); err != nil {
 		r.CPU.BF16Note = err.Error()
 	}
@@ -71,6 +95,23 @@ func runVersion(a *app) error {
 	r.Commit, r.Dirty = commit()
 	a.print.result(r)
 	return nil
+}
+
+// addGPUs puts in what was found of cards.
+func (r *versionResult) addGPUs(found libraries.Report) {
+	r.GPUs, r.CUDA.Libraries = []gpuInfo{}, []libraryInfo{}
+	for _, c := range found.Cards {
+		r.GPUs = append(r.GPUs, gpuInfo{c.Index, c.Name, c.Memory, fmt.Sprintf("%d.%d", c.Major, c.Minor)})
+	}
+	if found.Driver > 0 {
+		r.CUDA.Driver = fmt.Sprintf("%d.%d", found.Driver/1000, found.Driver%1000/10)
+	}
+	for _, l := range found.Libraries {
+		r.CUDA.Libraries = append(r.CUDA.Libraries, libraryInfo(l))
+	}
+	if found.Missing != nil {
+		r.GPUNote = found.Missing.Error()
+	}
 }
 
 // commit returns the commit that the program was built from, as the Go toolchain recorded it.
@@ -116,10 +157,28 @@ func (r versionResult) text(w io.Writer) {
 		fmt.Fprintf(w, ", bf16 not available: %s", r.CPU.BF16Note)
 	}
 	fmt.Fprintln(w)
+	r.gpuText(w)
+}
+
+func (r versionResult) gpuText(w io.Writer) {
 	if len(r.GPUs) == 0 {
 		fmt.Fprintf(w, "gpu: none: %s\n", r.GPUNote)
+		return
 	}
 	for _, g := range r.GPUs {
-		fmt.Fprintf(w, "gpu: %s\n", g)
+		fmt.Fprintf(w, "gpu %d: %s, %.1f GiB, compute capability %s\n", g.Index, g.Name, float64(g.Memory)/(1<<30), g.Capability)
+	}
+	fmt.Fprintf(w, "cuda: driver for %s", r.CUDA.Driver)
+	for _, l := range r.CUDA.Libraries {
+		fmt.Fprintf(w, ", %s %s", l.Name, l.Version)
+	}
+	fmt.Fprintln(w)
+	for _, l := range r.CUDA.Libraries {
+		if l.Path != "" {
+			fmt.Fprintf(w, "cuda: %s is %s\n", l.Name, l.Path)
+		}
+	}
+	if r.GPUNote != "" {
+		fmt.Fprintf(w, "gpu: not used: %s\n", r.GPUNote)
 	}
 }

@@ -52,6 +52,8 @@ func checkPrecision(p nn.Precision) error {
 	switch p {
 	case "", nn.F32:
 		return nil
+	case nn.TF32:
+		return errors.New("it is an NVIDIA card's precision, for --engine cuda; the cpu engine has f32 and bf16")
 	case nn.BF16:
 		return kernel.BF16Err()
 	}

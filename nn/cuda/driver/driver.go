@@ -18,6 +18,7 @@ package driver
 
 import (
 	"fmt"
+	"time"
 	"unsafe"
 )
 
@@ -150,7 +151,7 @@ const (
 )
 
 // ConvSpec is a two-dimensional convolution as nn.Conv2D defines it: NHWC
-// activations, weights [O,K,K,C], all of one type; dw may be float32.
+// activations, weights [O,K,K,C], all of one type, dw too.
 type ConvSpec struct {
 	Direction         Direction
 	N, H, W, C        int
@@ -220,4 +221,12 @@ type Card interface {
 	PlanConv(spec ConvSpec) (Conv, error)
 
 	Close() error
+}
+
+// Timer is a card with a clock: an event made for it marks when the work queued
+// before it was done.
+type Timer interface {
+	NewTimedEvent() (Event, error)
+	// Elapsed is the time between two timed events, both of which are over.
+	Elapsed(from, to Event) (time.Duration, error)
 }

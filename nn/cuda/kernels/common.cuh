@@ -1,0 +1,275 @@
+// What every source begins with: types, 16-byte accesses, the walk over
+// channels, sums of a block, random numbers. No headers: NVRTC has none.
+
+typedef unsigned char u8;
+typedef unsigned short bf16; // the upper half of a float
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define DEVICE static __device__ __forceinline__
+#define KERNEL extern "C" __global__ void __launch_bounds__(256)
+#define THREADS 256
+
+// ---- numbers
+
+DEVICE float widen(float x) { return x; }
+DEVICE float widen(bf16 x) { return __uint_as_float((u32)x << 16); }
+
+// To the nearest bf16, ties to even; NaN stays NaN.
+DEVICE bf16 narrow_bf16(float f) {
+	u32 u = __float_as_uint(f);
+	if ((u & 0x7fffffffu) > 0x7f800000u) return (bf16)((u >> 16) | 0x40u);
+	return (bf16)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+template <class T> DEVICE T narrow(float f);
+template <> __device__ __forceinline__ float narrow<float>(float f) { return f; }
+template <> __device__ __forceinline__ bf16 narrow<bf16>(float f) { return narrow_bf16(f); }
+
+// Two at once: one instruction from compute capability 8.0 on.
+DEVICE u32 narrow_pair(float low, float high) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+	u32 r;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+	return r;
+#else
+	return (u32)narrow_bf16(low) | (u32)narrow_bf16(high) << 16;
+#endif
+}
+
+// The float that a T can hold: what a later kernel reads back.
+template <class T> DEVICE float rounded(float f) { return widen(narrow<T>(f)); }
+
+// choose takes both values, so that the compiler does not load one of them only
+// where it is chosen: sixteen bytes would become four loads.
+DEVICE float choose(bool c, float a, float b) { return c ? a : b; }
+
+DEVICE float positive(float x) { return x > 0.0f ? x : 0.0f; }
+
+// ---- 16-byte accesses: V elements in registers as floats
+
+template <int V> struct reg {
+	float f[V];
+};
+
+template <class T> struct vec;
+template <> struct vec<float> {
+	enum { n = 4 };
+};
+template <> struct vec<bf16> {
+	enum { n = 8 };
+};
+
+DEVICE bool aligned(const void *p) { return ((u64)p & 15) == 0; }
+
+template <class T, int V> struct access;
+
+template <class T> struct access<T, 1> {
+	static __device__ __forceinline__ void load(reg<1> &r, const T *p) { r.f[0] = widen(*p); }
+	static __device__ __forceinline__ void store(T *p, const reg<1> &r) { *p = narrow<T>(r.f[0]); }
+};
+
+template <> struct access<float, 4> {
+	static __device__ __forceinline__ void load(reg<4> &r, const float *p) {
+		uint4 q = *(const uint4 *)p;
+		r.f[0] = __uint_as_float(q.x);
+		r.f[1] = __uint_as_float(q.y);
+		r.f[2] = __uint_as_float(q.z);
+		r.f[3] = __uint_as_float(q.w);
+	}
+	static __device__ __forceinline__ void store(float *p, const reg<4> &r) {
+		uint4 q;
+		q.x = __float_as_uint(r.f[0]);
+		q.y = __float_as_uint(r.f[1]);
+		q.z = __float_as_uint(r.f[2]);
+		q.w = __float_as_uint(r.f[3]);
+		*(uint4 *)p = q;
+	}
+};
+
+DEVICE void widen_pair(float &low, float &high, u32 q) {
+	low = __uint_as_float(q << 16);
+	high = __uint_as_float(q & 0xffff0000u);
+}
+
+template <> struct access<bf16, 8> {
+	static __device__ __forceinline__ void load(reg<8> &r, const bf16 *p) {
+		uint4 q = *(const uint4 *)p;
+		widen_pair(r.f[0], r.f[1], q.x);
+		widen_pair(r.f[2], r.f[3], q.y);
+		widen_pair(r.f[4], r.f[5], q.z);
+		widen_pair(r.f[6], r.f[7], q.w);
+	}
+	static __device__ __forceinline__ void store(bf16 *p, const reg<8> &r) {
+		uint4 q;
+		q.x = narrow_pair(r.f[0], r.f[1]);
+		q.y = narrow_pair(r.f[2], r.f[3]);
+		q.z = narrow_pair(r.f[4], r.f[5]);
+		q.w = narrow_pair(r.f[6], r.f[7]);
+		*(uint4 *)p = q;
+	}
+};
+
+template <> struct access<bf16, 4> { // 8 bytes: beside four floats
+	static __device__ __forceinline__ void load(reg<4> &r, const bf16 *p) {
+		uint2 q = *(const uint2 *)p;
+		widen_pair(r.f[0], r.f[1], q.x);
+		widen_pair(r.f[2], r.f[3], q.y);
+	}
+	static __device__ __forceinline__ void store(bf16 *p, const reg<4> &r) {
+		uint2 q;
+		q.x = narrow_pair(r.f[0], r.f[1]);
+		q.y = narrow_pair(r.f[2], r.f[3]);
+		*(uint2 *)p = q;
+	}
+};
+
+template <class T, int V> DEVICE reg<V> load(const T *p) {
+	reg<V> r;
+	access<T, V>::load(r, p);
+	return r;
+}
+template <class T, int V> DEVICE void store(T *p, const reg<V> &r) { access<T, V>::store(p, r); }
+
+// V floats of a small table that stays in cache.
+template <int V> DEVICE reg<V> table(const float *p) {
+	reg<V> r;
+#pragma unroll
+	for (int i = 0; i < V; i++) r.f[i] = p[i];
+	return r;
+}
+
+// ---- the walk over [rows, channels]
+//
+// A block is tx x ty threads: lane x takes V neighbouring channels and keeps
+// what belongs to them in registers, lane y takes rows. tx is a power of two
+// that divides the row's vectors where one of 4 to 32 does, so that few lanes
+// idle and a warp reads at least 64 contiguous bytes a row. Blocks are (tiles of
+// channels) x (slices of rows).
+
+struct walk {
+	int tx, ty, x, y;   // extent of the block, and this thread in it
+	int from, to;       // rows of the slice
+	__device__ __forceinline__ walk(int vectors, int rows) {
+		tx = 32;
+		while (tx > 4 && vectors % tx) tx >>= 1;
+		while (tx > 1 && tx / 2 >= vectors) tx >>= 1;
+		ty = THREADS / tx;
+		x = threadIdx.x % tx;
+		y = threadIdx.x / tx;
+		int per = (rows + (int)gridDim.y - 1) / (int)gridDim.y;
+		from = min((int)blockIdx.y * per, rows);
+		to = min(from + per, rows);
+	}
+};
+
+// each_row calls op.begin(c) for the thread's channels and op.row(r, c) for
+// its rows.
+template <int V, class Op> DEVICE void each_row(Op op, int rows, int channels) {
+	int vectors = channels / V;
+	walk w(vectors, rows);
+	for (int v = (int)blockIdx.x * w.tx + w.x; v < vectors; v += (int)gridDim.x * w.tx) {
+		op.begin(v * V);
+		for (int r = w.from + w.y; r < w.to; r += w.ty) op.row(r, v * V);
+	}
+}
+
+// sum_rows is each_row for an op that sums K numbers a channel into op.sum[K];
+// sums of the slice go to partial[slice][k][channels], each added up in one
+// order whatever the card: rows of a thread, then lanes, then warps.
+template <int V, int K, class Op> DEVICE void sum_rows(Op op, float *partial, int rows, int channels) {
+	__shared__ float warps[K * V * THREADS];
+	int vectors = channels / V;
+	walk w(vectors, rows);
+	int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+	int inner = w.tx < 32 ? w.tx : 32;
+	for (int tile = blockIdx.x; tile * w.tx < vectors; tile += gridDim.x) {
+		int v = tile * w.tx + w.x;
+#pragma unroll
+		for (int k = 0; k < K; k++)
+#pragma unroll
+			for (int i = 0; i < V; i++) op.sum[k].f[i] = 0.0f;
+		if (v < vectors) {
+			op.begin(v * V);
+#pragma unroll 2
+			for (int r = w.from + w.y; r < w.to; r += w.ty) op.row(r, v * V);
+		}
+#pragma unroll
+		for (int k = 0; k < K; k++)
+#pragma unroll
+			for (int i = 0; i < V; i++) {
+				float s = op.sum[k].f[i];
+				for (int d = 16; d >= inner; d >>= 1) s += __shfl_xor_sync(0xffffffffu, s, d);
+				if (lane < inner) warps[(k * (THREADS / 32) + warp) * 32 * V + lane * V + i] = s;
+			}
+		__syncthreads();
+		for (int j = threadIdx.x; j < K * inner * V; j += THREADS) {
+			int k = j / (inner * V), at = j % (inner * V), c = tile * w.tx * V + at;
+			float s = 0.0f;
+			for (int i = 0; i < THREADS / 32; i++) s += warps[(k * (THREADS / 32) + i) * 32 * V + at];
+			if (c < channels) partial[((u64)blockIdx.y * K + k) * channels + c] = s;
+		}
+		__syncthreads();
+	}
+}
+
+// add_slices returns the sum over slices of partial[slice][stride] at column c,
+// in double, for a block of 16 columns x 16 lanes; every thread of the block
+// calls it, and those of lane 0 have the result.
+DEVICE double add_slices(double *shared, const float *partial, int stride, int slices, int c, bool inside) {
+	int lane = threadIdx.x / 16;
+	double s = 0.0;
+	if (inside)
+		for (int i = lane; i < slices; i += THREADS / 16) s += (double)partial[(u64)i * stride + c];
+	__syncthreads();
+	shared[threadIdx.x] = s;
+	__syncthreads();
+	for (int d = THREADS / 32; d > 0; d >>= 1) {
+		if (lane < d) shared[threadIdx.x] += shared[threadIdx.x + d * 16];
+		__syncthreads();
+	}
+	return shared[threadIdx.x % 16];
+}
+
+// ---- sums of a block
+
+// block_sum returns the sum of v over the block's 256 threads to all of them.
+DEVICE double block_sum(double *shared, double v) {
+	__syncthreads();
+	shared[threadIdx.x] = v;
+	__syncthreads();
+	for (int d = THREADS / 2; d > 0; d >>= 1) {
+		if ((int)threadIdx.x < d) shared[threadIdx.x] += shared[threadIdx.x + d];
+		__syncthreads();
+	}
+	return shared[0];
+}
+
+// warp_sum is the sum over the warp's lanes, to all of them.
+DEVICE float warp_sum(float v) {
+	for (int d = 16; d > 0; d >>= 1) v += __shfl_xor_sync(0xffffffffu, v, d);
+	return v;
+}
+
+// ---- random numbers: nn.Hash32, nn.StreamKey
+
+DEVICE u64 mix64(u64 x) {
+	x ^= x >> 30;
+	x *= 0xBF58476D1CE4E5B9ull;
+	x ^= x >> 27;
+	x *= 0x94D049BB133111EBull;
+	return x ^ x >> 31;
+}
+
+DEVICE u64 stream_key(u64 row_key, u32 stream) { return mix64(row_key ^ ((u64)stream + 1) * 0xA0761D6478BD642Full); }
+
+DEVICE u32 hash32(u64 key, u32 j) {
+	u32 x = (u32)key + j * 0x9E3779B9u;
+	x ^= x >> 16;
+	x *= 0x7FEB352Du;
+	x ^= (u32)(key >> 32);
+	x ^= x >> 15;
+	x *= 0x846CA68Bu;
+	x ^= x >> 16;
+	return x;
+}

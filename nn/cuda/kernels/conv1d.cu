@@ -1,0 +1,216 @@
+// One-dimensional convolution of a one-channel sequence: x [rows, length], w
+// [filters, taps], y [rows, length, filters]. The chain of convolution (3 taps),
+// ReLU and max-pool runs as one pass each way: what lies between, the largest
+// values of the video net's step, never reaches memory.
+//
+// Column sums are here too: what they share is the sum over rows.
+
+// ---- column sums: partial is [slices][channels]
+
+template <class T, int V> struct summing {
+	const T *x;
+	int channels;
+	reg<V> sum[1];
+	__device__ __forceinline__ void begin(int) {}
+	__device__ __forceinline__ void row(int r, int c) {
+		reg<V> v = load<T, V>(x + (u64)r * channels + c);
+#pragma unroll
+		for (int i = 0; i < V; i++) sum[0].f[i] += v.f[i];
+	}
+};
+
+template <class T> DEVICE void sum_columns(float *partial, const T *x, int rows, int channels) {
+	const int V = vec<T>::n;
+	if (channels % V == 0 && aligned(x))
+		sum_rows<V, 1>(summing<T, V>{x, channels}, partial, rows, channels);
+	else
+		sum_rows<1, 1>(summing<T, 1>{x, channels}, partial, rows, channels);
+}
+
+//@ partial[slices*channels] x[rows*channels]
+KERNEL column_sum_f32(float *partial, const float *x, int rows, int channels, int slices) { sum_columns(partial, x, rows, channels); }
+KERNEL column_sum_bf16(float *partial, const bf16 *x, int rows, int channels, int slices) { sum_columns(partial, x, rows, channels); }
+
+//@ y[channels] partial[slices*channels]
+KERNEL column_sum_finish_f32(float *y, const float *partial, int channels, int slices) {
+	__shared__ double shared[THREADS];
+	int c = blockIdx.x * 16 + threadIdx.x % 16;
+	double s = add_slices(shared, partial, channels, slices, c, c < channels);
+	if (c < channels && threadIdx.x < 16) y[c] = (float)s;
+}
+
+// ---- convolution, ReLU, max-pool: a row of the walk is a window
+
+// The four inputs that a window of two positions sees, 0 outside the sequence.
+template <class T> struct sight {
+	float x[4];
+	__device__ __forceinline__ sight(const T *row, int at, int length) {
+#pragma unroll
+		for (int k = 0; k < 4; k++) {
+			int p = 2 * at - 1 + k;
+			x[k] = p >= 0 && p < length ? widen(row[p]) : 0.0f;
+		}
+	}
+};
+
+// The weights of V filters, and the two values of a window before the ReLU.
+template <int V> struct taps3 {
+	reg<V> w[3], bias;
+	__device__ __forceinline__ void begin(const float *weights, const float *b, int c) {
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			bias.f[i] = b[c + i];
+#pragma unroll
+			for (int t = 0; t < 3; t++) w[t].f[i] = weights[(c + i) * 3 + t];
+		}
+	}
+	__device__ __forceinline__ float at(int i, const float *x) const {
+		return fmaf(w[2].f[i], x[2], fmaf(w[1].f[i], x[1], fmaf(w[0].f[i], x[0], bias.f[i])));
+	}
+};
+
+template <class T, int V> struct conv_pool {
+	T *y;
+	const T *x;
+	const float *w, *bias;
+	int length, filters;
+	taps3<V> t;
+	__device__ __forceinline__ void begin(int c) { t.begin(w, bias, c); }
+	__device__ __forceinline__ void row(int r, int c) {
+		int half = length / 2, image = r / half;
+		sight<T> s(x + (u64)image * length, r - image * half, length);
+		reg<V> o;
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float a = t.at(i, s.x), b = t.at(i, s.x + 1);
+			o.f[i] = positive(b > a ? b : a);
+		}
+		store<T, V>(y + (u64)r * filters + c, o);
+	}
+};
+
+template <class T> DEVICE void conv_pool_rows(T *y, const T *x, const float *w, const float *bias, int rows, int length, int filters) {
+	const int V = vec<T>::n;
+	if (filters % V == 0 && aligned(y))
+		each_row<V>(conv_pool<T, V>{y, x, w, bias, length, filters}, rows * (length / 2), filters);
+	else
+		each_row<1>(conv_pool<T, 1>{y, x, w, bias, length, filters}, rows * (length / 2), filters);
+}
+
+//@ y[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters]
+KERNEL conv1d_relu_maxpool_forward_f32(float *y, const float *x, const float *w, const float *bias, int rows, int length, int filters) { conv_pool_rows(y, x, w, bias, rows, length, filters); }
+KERNEL conv1d_relu_maxpool_forward_bf16(bf16 *y, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters) { conv_pool_rows(y, x, w, bias, rows, length, filters); }
+
+// The gradient of weights and bias; the window's gradient goes to its maximum,
+// the first of equal ones, if that is above 0.
+template <class T, int V> struct conv_pool_back {
+	const T *dy, *x;
+	const float *w, *bias;
+	int length, filters;
+	taps3<V> t;
+	reg<V> sum[4];
+	__device__ __forceinline__ void begin(int c) { t.begin(w, bias, c); }
+	__device__ __forceinline__ void row(int r, int c) {
+		int half = length / 2, image = r / half;
+		sight<T> s(x + (u64)image * length, r - image * half, length);
+		reg<V> d = load<T, V>(dy + (u64)r * filters + c);
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float a = t.at(i, s.x), b = t.at(i, s.x + 1);
+			bool second = b > a;
+			float g = choose((second ? b : a) > 0.0f, d.f[i], 0.0f);
+#pragma unroll
+			for (int k = 0; k < 3; k++) {
+				float left = s.x[k], right = s.x[k + 1]; // by value, so that s stays in registers
+				sum[k].f[i] = fmaf(g, choose(second, right, left), sum[k].f[i]);
+			}
+			sum[3].f[i] += g;
+		}
+	}
+};
+
+template <class T> DEVICE void conv_pool_back_rows(float *partial, const T *dy, const T *x, const float *w, const float *bias, int rows, int length, int filters) {
+	const int V = 4; // twice as many would spill
+	if (filters % V == 0 && aligned(dy))
+		sum_rows<V, 4>(conv_pool_back<T, V>{dy, x, w, bias, length, filters}, partial, rows * (length / 2), filters);
+	else
+		sum_rows<1, 4>(conv_pool_back<T, 1>{dy, x, w, bias, length, filters}, partial, rows * (length / 2), filters);
+}
+
+//@ partial[slices*4*filters] dy[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters]
+KERNEL conv1d_relu_maxpool_backward_f32(float *partial, const float *dy, const float *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows(partial, dy, x, w, bias, rows, length, filters); }
+KERNEL conv1d_relu_maxpool_backward_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows(partial, dy, x, w, bias, rows, length, filters); }
+
+// partial is [slices][taps+1][filters], the bias last.
+//@ dw[filters*taps] db[filters] partial[slices*(taps+1)*filters]
+KERNEL conv1d_backward_finish_f32(float *dw, float *db, const float *partial, int filters, int taps, int slices) {
+	__shared__ double shared[THREADS];
+	int columns = (taps + 1) * filters, c = blockIdx.x * 16 + threadIdx.x % 16;
+	double s = add_slices(shared, partial, columns, slices, c, c < columns);
+	if (c >= columns || threadIdx.x >= 16) return;
+	int t = c / filters, f = c % filters;
+	if (t < taps)
+		dw[f * taps + t] = (float)s;
+	else
+		db[f] = (float)s;
+}
+
+// ---- any odd number of taps, nothing fused: right, and not fast
+
+template <class T> DEVICE void conv_any(T *y, const T *x, const float *w, const float *bias, int rows, int length, int filters, int taps) {
+	u64 n = (u64)rows * length * filters, step = (u64)gridDim.x * THREADS;
+	for (u64 i = (u64)blockIdx.x * THREADS + threadIdx.x; i < n; i += step) {
+		int f = (int)(i % filters), l = (int)(i / filters % length);
+		const T *row = x + i / filters / length * length;
+		float s = bias[f];
+		for (int t = 0; t < taps; t++) {
+			int at = l + t - taps / 2;
+			if (at >= 0 && at < length) s = fmaf(w[f * taps + t], widen(row[at]), s);
+		}
+		y[i] = narrow<T>(s);
+	}
+}
+
+//@ y[rows*length*filters] x[rows*length] w[filters*taps] bias[filters]
+KERNEL conv1d_forward_f32(float *y, const float *x, const float *w, const float *bias, int rows, int length, int filters, int taps) { conv_any(y, x, w, bias, rows, length, filters, taps); }
+KERNEL conv1d_forward_bf16(bf16 *y, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters, int taps) { conv_any(y, x, w, bias, rows, length, filters, taps); }
+
+// A block takes a filter and a slice of the rows' positions.
+template <class T> DEVICE void conv_any_weight(float *partial, const T *dy, const T *x, int rows, int length, int filters, int taps) {
+	__shared__ double shared[THREADS];
+	int f = blockIdx.x, positions = rows * length, per = (positions + (int)gridDim.y - 1) / (int)gridDim.y;
+	int from = min((int)blockIdx.y * per, positions), to = min(from + per, positions);
+	for (int t = 0; t <= taps; t++) {
+		double s = 0.0;
+		for (int p = from + threadIdx.x; p < to; p += THREADS) {
+			int image = p / length, at = p - image * length + t - taps / 2;
+			float v = t == taps ? 1.0f : at >= 0 && at < length ? widen(x[(u64)image * length + at]) : 0.0f;
+			s += (double)(widen(dy[(u64)p * filters + f]) * v);
+		}
+		s = block_sum(shared, s);
+		if (threadIdx.x == 0) partial[((u64)blockIdx.y * (taps + 1) + t) * filters + f] = (float)s;
+	}
+}
+
+//@ partial[slices*(taps+1)*filters] dy[rows*length*filters] x[rows*length]
+KERNEL conv1d_backward_weight_f32(float *partial, const float *dy, const float *x, int rows, int length, int filters, int taps, int slices) { conv_any_weight(partial, dy, x, rows, length, filters, taps); }
+KERNEL conv1d_backward_weight_bf16(float *partial, const bf16 *dy, const bf16 *x, int rows, int length, int filters, int taps, int slices) { conv_any_weight(partial, dy, x, rows, length, filters, taps); }
+
+template <class T> DEVICE void conv_any_data(T *dx, const T *dy, const float *w, int rows, int length, int filters, int taps) {
+	u64 n = (u64)rows * length, step = (u64)gridDim.x * THREADS;
+	for (u64 i = (u64)blockIdx.x * THREADS + threadIdx.x; i < n; i += step) {
+		int l = (int)(i % length);
+		const T *row = dy + i / length * length * filters;
+		float s = 0.0f;
+		for (int t = 0; t < taps; t++) {
+			int at = l - t + taps / 2;
+			if (at < 0 || at >= length) continue;
+			for (int f = 0; f < filters; f++) s = fmaf(w[f * taps + t], widen(row[(u64)at * filters + f]), s);
+		}
+		dx[i] = narrow<T>(s);
+	}
+}
+
+//@ dx[rows*length] dy[rows*length*filters] w[filters*taps]
+KERNEL conv1d_backward_data_f32(float *dx, const float *dy, const float *w, int rows, int length, int filters, int taps) { conv_any_data(dx, dy, w, rows, length, filters, taps); }
+KERNEL conv1d_backward_data_bf16(bf16 *dx, const bf16 *dy, const float *w, int rows, int length, int filters, int taps) { conv_any_data(dx, dy, w, rows, length, filters, taps); }

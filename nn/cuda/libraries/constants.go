@@ -1,0 +1,148 @@
+package libraries
+
+// The constants of the C headers, each with its name there: TestHeaders checks
+// them, and the sizes, with a compiler where there are headers.
+
+// cuda.h.
+const (
+	cudaSuccess          = 0   // CUDA_SUCCESS
+	cudaOutOfMemory      = 2   // CUDA_ERROR_OUT_OF_MEMORY
+	cudaNoDevice         = 100 // CUDA_ERROR_NO_DEVICE
+	cudaNotReady         = 600 // CUDA_ERROR_NOT_READY
+	deviceSharedPerBlock = 8   // CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK
+	deviceMultiprocs     = 16  // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+	deviceMajor          = 75  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+	deviceMinor          = 76  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+	functionMaxShared    = 8   // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+	hostPortable         = 1   // CU_MEMHOSTALLOC_PORTABLE
+	streamNonBlocking    = 1   // CU_STREAM_NON_BLOCKING
+	eventNoTiming        = 2   // CU_EVENT_DISABLE_TIMING
+	captureRelaxed       = 2   // CU_STREAM_CAPTURE_MODE_RELAXED
+)
+
+// library_types.h, cublas_api.h, cublasLt.h.
+const (
+	typeF32  = 0  // CUDA_R_32F
+	typeBF16 = 14 // CUDA_R_16BF
+
+	computeF32  = 68 // CUBLAS_COMPUTE_32F
+	computeTF32 = 77 // CUBLAS_COMPUTE_32F_FAST_TF32
+
+	opNone      = 0 // CUBLAS_OP_N
+	opTranspose = 1 // CUBLAS_OP_T
+
+	ltSuccess      = 0  // CUBLAS_STATUS_SUCCESS
+	ltNotSupported = 15 // CUBLAS_STATUS_NOT_SUPPORTED
+
+	ltTransA      = 3  // CUBLASLT_MATMUL_DESC_TRANSA
+	ltTransB      = 4  // CUBLASLT_MATMUL_DESC_TRANSB
+	ltEpilogue    = 7  // CUBLASLT_MATMUL_DESC_EPILOGUE
+	ltBiasPointer = 8  // CUBLASLT_MATMUL_DESC_BIAS_POINTER
+	ltBiasType    = 26 // CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE
+
+	ltEpilogueBias     = 4 // CUBLASLT_EPILOGUE_BIAS
+	ltEpilogueBiasReLU = 6 // CUBLASLT_EPILOGUE_RELU_BIAS
+
+	ltPrefWorkspace = 1 // CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES
+	ltPrefReduction = 3 // CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK
+	ltPrefAlignA    = 5 // CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES
+	ltPrefAlignB    = 6 // CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES
+	ltPrefAlignC    = 7 // CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES
+	ltPrefAlignD    = 8 // CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES
+
+	ltReduceInPlace = 1 // CUBLASLT_REDUCTION_SCHEME_INPLACE
+	ltReduceCompute = 2 // CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE
+)
+
+// cudnn_graph.h.
+const (
+	dnnSuccess      = 0    // CUDNN_STATUS_SUCCESS
+	dnnNotSupported = 3000 // CUDNN_STATUS_NOT_SUPPORTED
+
+	dnnFloat = 0 // CUDNN_DATA_FLOAT
+	dnnBF16  = 9 // CUDNN_DATA_BFLOAT16
+
+	dnnCrossCorrelation = 1 // CUDNN_CROSS_CORRELATION
+
+	dnnDescConvolution   = 1  // CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR
+	dnnDescEngine        = 2  // CUDNN_BACKEND_ENGINE_DESCRIPTOR
+	dnnDescEngineConfig  = 3  // CUDNN_BACKEND_ENGINECFG_DESCRIPTOR
+	dnnDescHeuristics    = 4  // CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR
+	dnnDescPlan          = 5  // CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR
+	dnnDescForward       = 10 // CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR
+	dnnDescBackwardW     = 11 // CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR
+	dnnDescBackwardData  = 12 // CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR
+	dnnDescGraph         = 15 // CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR
+	dnnDescVariantPack   = 16 // CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR
+	dnnDescTensor        = 17 // CUDNN_BACKEND_TENSOR_DESCRIPTOR
+	dnnTypeHandle        = 0  // CUDNN_TYPE_HANDLE
+	dnnTypeDataType      = 1  // CUDNN_TYPE_DATA_TYPE
+	dnnTypeInt64         = 3  // CUDNN_TYPE_INT64
+	dnnTypeFloat         = 4  // CUDNN_TYPE_FLOAT
+	dnnTypePointer       = 6  // CUDNN_TYPE_VOID_PTR
+	dnnTypeMode          = 7  // CUDNN_TYPE_CONVOLUTION_MODE
+	dnnTypeHeuristic     = 8  // CUDNN_TYPE_HEUR_MODE
+	dnnTypeNumericalNote = 11 // CUDNN_TYPE_NUMERICAL_NOTE
+	dnnTypeDescriptor    = 15 // CUDNN_TYPE_BACKEND_DESCRIPTOR
+
+	dnnConvCompType     = 100  // CUDNN_ATTR_CONVOLUTION_COMP_TYPE
+	dnnConvMode         = 101  // CUDNN_ATTR_CONVOLUTION_CONV_MODE
+	dnnConvDilations    = 102  // CUDNN_ATTR_CONVOLUTION_DILATIONS
+	dnnConvStrides      = 103  // CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES
+	dnnConvPostPaddings = 104  // CUDNN_ATTR_CONVOLUTION_POST_PADDINGS
+	dnnConvPrePaddings  = 105  // CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS
+	dnnConvSpatialDims  = 106  // CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS
+	dnnHeurMode         = 200  // CUDNN_ATTR_ENGINEHEUR_MODE
+	dnnHeurGraph        = 201  // CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH
+	dnnHeurResults      = 202  // CUDNN_ATTR_ENGINEHEUR_RESULTS
+	dnnConfigEngine     = 300  // CUDNN_ATTR_ENGINECFG_ENGINE
+	dnnPlanHandle       = 400  // CUDNN_ATTR_EXECUTION_PLAN_HANDLE
+	dnnPlanConfig       = 401  // CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG
+	dnnPlanWorkspace    = 402  // CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE
+	dnnForwardAlpha     = 700  // CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA
+	dnnForwardBeta      = 701  // CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA
+	dnnForwardConv      = 702  // CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC
+	dnnForwardW         = 703  // CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W
+	dnnForwardX         = 704  // CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X
+	dnnForwardY         = 705  // CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y
+	dnnDataAlpha        = 706  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA
+	dnnDataBeta         = 707  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA
+	dnnDataConv         = 708  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC
+	dnnDataW            = 709  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W
+	dnnDataDX           = 710  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX
+	dnnDataDY           = 711  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY
+	dnnFilterAlpha      = 712  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA
+	dnnFilterBeta       = 713  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA
+	dnnFilterConv       = 714  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC
+	dnnFilterDW         = 715  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW
+	dnnFilterX          = 716  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X
+	dnnFilterDY         = 717  // CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY
+	dnnGraphHandle      = 800  // CUDNN_ATTR_OPERATIONGRAPH_HANDLE
+	dnnGraphOps         = 801  // CUDNN_ATTR_OPERATIONGRAPH_OPS
+	dnnTensorAlignment  = 900  // CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT
+	dnnTensorDataType   = 901  // CUDNN_ATTR_TENSOR_DATA_TYPE
+	dnnTensorDims       = 902  // CUDNN_ATTR_TENSOR_DIMENSIONS
+	dnnTensorStrides    = 903  // CUDNN_ATTR_TENSOR_STRIDES
+	dnnTensorID         = 906  // CUDNN_ATTR_TENSOR_UNIQUE_ID
+	dnnPackIDs          = 1000 // CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS
+	dnnPackPointers     = 1001 // CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS
+	dnnPackWorkspace    = 1003 // CUDNN_ATTR_VARIANT_PACK_WORKSPACE
+	dnnEngineNotes      = 1303 // CUDNN_ATTR_ENGINE_NUMERICAL_NOTE
+
+	dnnHeurA        = 3 // CUDNN_HEUR_MODE_A
+	dnnHeurB        = 1 // CUDNN_HEUR_MODE_B
+	dnnHeurFallback = 2 // CUDNN_HEUR_MODE_FALLBACK
+
+	noteTensorCore       = 0 // CUDNN_NUMERICAL_NOTE_TENSOR_CORE
+	noteDownConvert      = 1 // CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS
+	noteReducedReduction = 2 // CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION
+	noteNondeterministic = 4 // CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC
+	noteWinograd6x6      = 7 // CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6
+	noteWinograd13x13    = 8 // CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13
+)
+
+// nvrtc.h.
+const (
+	rtcSuccess     = 0 // NVRTC_SUCCESS
+	rtcCompilation = 6 // NVRTC_ERROR_COMPILATION
+)
