@@ -2,20 +2,22 @@
 GO ?= go
 export CGO_ENABLED ?= 0
 # Everywhere, so that building and testing share what they compile.
-# arrow_json_stdlib spares the compiling of a JSON library that the program does not use.
-export GOFLAGS ?= -trimpath -tags=arrow_json_stdlib
+# arrow_json_stdlib spares the compiling of a JSON library that the program does not use. TAGS=nocuda leaves the GPU engine's
+# access to NVIDIA's libraries out: on Linux the program is linked statically then, and runs without glibc.
+comma := ,
+export GOFLAGS ?= -trimpath -tags=arrow_json_stdlib$(if $(TAGS),$(comma)$(TAGS))
 
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 10s
 
-.PHONY: help build demo demo-images test race bench lint fuzz check clean
+.PHONY: help build demo demo-images test test-gpu race bench lint fuzz check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build bin/sdnn
+build: ## build bin/sdnn (TAGS=nocuda: a static one, without CUDA)
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/sdnn ./cmd/sdnn
 
 demo: build ## plain against subclass training on made-up videos, in demo/ (under 2 minutes)
@@ -26,6 +28,9 @@ demo-images: build ## the same on made-up CIFAR-10 images, in demo-images/ (unde
 
 test: ## run all tests
 	$(GO) test ./...
+
+test-gpu: ## run the tests that need an NVIDIA card (docs/gpu-checks.md); without one they fail
+	sh scripts/test-gpu.sh
 
 race: ## run the tests of the concurrent packages under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $$(sh scripts/concurrent.sh)

@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sdnn/nn/cpu/kernel"
+	"sdnn/nn/cuda/libraries"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden output in testdata/script")
@@ -72,10 +73,13 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "bf16" {
-				return false, fmt.Errorf("unknown condition %q", name)
+			switch name {
+			case "bf16":
+				return kernel.BF16Err() == nil, nil
+			case "gpu":
+				return len(libraries.Survey().Cards) > 0, nil
 			}
-			return kernel.BF16Err() == nil, nil
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": cmdStatus,

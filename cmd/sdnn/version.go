@@ -162,7 +162,7 @@ func (r versionResult) text(w io.Writer) {
 
 func (r versionResult) gpuText(w io.Writer) {
 	if len(r.GPUs) == 0 {
-		fmt.Fprintf(w, "gpu: none: %s\n", r.GPUNote)
+		fmt.Fprintln(w, "gpu: none")
 		return
 	}
 	for _, g := range r.GPUs {
@@ -177,8 +177,5 @@ func (r versionResult) gpuText(w io.Writer) {
 		if l.Path != "" {
 			fmt.Fprintf(w, "cuda: %s is %s\n", l.Name, l.Path)
 		}
-	}
-	if r.GPUNote != "" {
-		fmt.Fprintf(w, "gpu: not used: %s\n", r.GPUNote)
 	}
 }

@@ -31,6 +31,7 @@ type cudaAPI struct {
 	cuEventDestroy              uintptr `c:"cuEventDestroy_v2"`
 	cuEventRecord               uintptr
 	cuEventSynchronize          uintptr
+	cuEventElapsedTime          uintptr
 	cuEventQuery                uintptr
 	cuMemcpyHtoDAsync           uintptr `c:"cuMemcpyHtoDAsync_v2"`
 	cuMemcpyDtoHAsync           uintptr `c:"cuMemcpyDtoHAsync_v2"`

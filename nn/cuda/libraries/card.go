@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -230,9 +231,21 @@ func (c *card) SyncStream(s driver.Stream) error {
 }
 
 // NewEvent implements driver.Card. Events only order: they take no times.
-func (c *card) NewEvent() (driver.Event, error) {
+func (c *card) NewEvent() (driver.Event, error) { return c.newEvent(eventNoTiming) }
+
+// NewTimedEvent makes an event that takes the time when it is reached.
+func (c *card) NewTimedEvent() (driver.Event, error) { return c.newEvent(eventDefault) }
+
+// Elapsed is the time between two timed events, both of which are over.
+func (c *card) Elapsed(from, to driver.Event) (time.Duration, error) {
+	ms := new(float32)
+	err := c.cuda("cuEventElapsedTime", c.cuEventElapsedTime, uintptr(unsafe.Pointer(ms)), uintptr(from), uintptr(to))
+	return time.Duration(float64(*ms) * float64(time.Millisecond)), err
+}
+
+func (c *card) newEvent(flags uintptr) (driver.Event, error) {
 	e := new(driver.Event)
-	if err := c.cuda("cuEventCreate", c.cuEventCreate, uintptr(unsafe.Pointer(e)), eventNoTiming); err != nil {
+	if err := c.cuda("cuEventCreate", c.cuEventCreate, uintptr(unsafe.Pointer(e)), flags); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()

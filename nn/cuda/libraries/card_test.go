@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"sdnn/nn/cuda/driver"
@@ -157,6 +158,30 @@ func TestEvents(t *testing.T) {
 		t.Error("an event is destroyed twice")
 	}
 	must(t, c.DestroyStream(other))
+}
+
+func TestTimedEvents(t *testing.T) {
+	c, _ := openStub(t)
+	s := newStream(t, c)
+	timer := c.(interface {
+		NewTimedEvent() (driver.Event, error)
+		Elapsed(from, to driver.Event) (time.Duration, error)
+	})
+	from, err := timer.NewTimedEvent()
+	must(t, err)
+	to, err := timer.NewTimedEvent()
+	must(t, err)
+	plain, err := c.NewEvent()
+	must(t, err)
+	for _, e := range []driver.Event{from, to, to, plain} {
+		must(t, c.Record(e, s))
+	}
+	if d, err := timer.Elapsed(from, to); d != 1500*time.Microsecond || err != nil {
+		t.Errorf("%v, %v; the stub's clock says 1.5 ms", d, err)
+	}
+	if _, err := timer.Elapsed(from, plain); err == nil {
+		t.Error("an event without a time has one")
+	}
 }
 
 func TestCapture(t *testing.T) {

@@ -16,6 +16,7 @@ const (
 	functionMaxShared    = 8   // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 	hostPortable         = 1   // CU_MEMHOSTALLOC_PORTABLE
 	streamNonBlocking    = 1   // CU_STREAM_NON_BLOCKING
+	eventDefault         = 0   // CU_EVENT_DEFAULT
 	eventNoTiming        = 2   // CU_EVENT_DISABLE_TIMING
 	captureRelaxed       = 2   // CU_STREAM_CAPTURE_MODE_RELAXED
 )

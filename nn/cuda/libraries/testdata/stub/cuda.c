@@ -180,9 +180,18 @@ CUresult CUDAAPI cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned in
 }
 CUresult CUDAAPI cuEventCreate(CUevent *phEvent, unsigned int Flags) {
 	CONTEXT();
-	if (Flags != 2) problem("cuEventCreate: flags %u", Flags);
+	if (Flags != 2 && Flags != 0) problem("cuEventCreate: flags %u", Flags);
 	*phEvent = add('e', sizeof(struct CUevent_st));
 	(*phEvent)->recorded = 0;
+	(*phEvent)->flags = Flags;
+	return 0;
+}
+CUresult CUDAAPI cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd) {
+	CONTEXT();
+	IS('e', hStart, 1);
+	IS('e', hEnd, 1);
+	if (hStart->flags || hEnd->flags || !hStart->recorded || !hEnd->recorded) return INVALID_HANDLE;
+	*pMilliseconds = hEnd->recorded - hStart->recorded + 0.5f;
 	return 0;
 }
 CUresult CUDAAPI cuEventDestroy(CUevent hEvent) { CONTEXT(); return removed('e', hEvent, __func__); }
