@@ -231,7 +231,7 @@ func widen(x []float32) []float64 {
 	return out
 }
 
-// near compares to 1e-5 of a number, or of the largest one's tenth: what
+// near compares to 1e-5 of a number, or of the largest one's fifth: what
 // cancels keeps the error of its terms.
 func near(t *testing.T, what string, got, want []float64, absolute float64) {
 	t.Helper()
@@ -244,7 +244,7 @@ func near(t *testing.T, what string, got, want []float64, absolute float64) {
 		largest = max(largest, math.Abs(v))
 	}
 	for i, v := range want {
-		if d := math.Abs(got[i] - v); !(d <= 1e-5*max(math.Abs(v), largest/10)+absolute) {
+		if d := math.Abs(got[i] - v); !(d <= 1e-5*max(math.Abs(v), largest/5)+absolute) {
 			t.Errorf("%s, element %d: %g, want %g (largest %g)", what, i, got[i], v, largest)
 			return
 		}

@@ -67,7 +67,7 @@ func (BatchNormInference) Infer(in []*Value) ([]Shape, []bool, error) {
 
 // Gradient implements Differentiable.
 func (o BatchNormInference) Gradient(p *Program, n *Node, dout *Value, _ []bool) []*Value {
-	out := p.Apply("d:"+n.Out[0].Name+"/in", BatchNormInferenceBackward{o.Epsilon}, dout, n.In[0], n.In[1], n.In[3], n.In[4])
+	out := p.Apply("d:"+n.Out[0].Name+"/in", BatchNormInferenceBackward(o), dout, n.In[0], n.In[1], n.In[3], n.In[4])
 	return []*Value{out[0], out[1], out[2], nil, nil}
 }
 

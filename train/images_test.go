@@ -353,12 +353,13 @@ func TestImageErrors(t *testing.T) {
 	images, videos, engine := imageStore(t, 80), testStore(t, 80), testEngine(t)
 	o := Options{Store: images, Engine: engine}
 	for want, c := range map[string]Config{
-		"--augment":           imageConfig(t, images, "augment=spin"),
-		"40 pixels around":    imageConfig(t, images, "augment=crop:40"),
-		"--noise":             imageConfig(t, images, "noise=0.1"),
-		"too small":           imageConfig(t, images, "net=vgg16"),
-		"--pairing-rule":      imageConfig(t, images, "subclass=true", "pairing-rule=max"),
-		"the run was trained": imageConfig(t, images, "net=mlp", "augment="),
+		"--augment":             imageConfig(t, images, "augment=spin"),
+		"\"crop:40\" cannot be": imageConfig(t, images, "augment=crop:40"),
+		"most the 8 pixels":     imageConfig(t, images, "augment=cutout:9"),
+		"--noise":               imageConfig(t, images, "noise=0.1"),
+		"too small":             imageConfig(t, images, "net=vgg16"),
+		"--pairing-rule":        imageConfig(t, images, "subclass=true", "pairing-rule=max"),
+		"the run was trained":   imageConfig(t, images, "net=mlp", "augment="),
 	} {
 		o.Dir = t.TempDir()
 		_, err := Run(context.Background(), c, o)

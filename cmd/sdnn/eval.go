@@ -92,15 +92,7 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 	defer s.close()
 	var r *evalResult
 	if o.predictions != "" && s.holdsImages() {
-		var images *imagesResult
-		err := unlessInterrupted(ctx, func() (err error) {
-			images, err = evalImagePredictions(s.split, o)
-			return err
-		})
-		if err == nil {
-			a.print.result(images)
-		}
-		return err
+		return runEvalImagePredictions(ctx, s, o)
 	}
 	if o.predictions != "" {
 		err = unlessInterrupted(ctx, func() (err error) {

@@ -112,6 +112,19 @@ func (r *imagesResult) finish(split *features.Split, begun time.Time) {
 	}
 }
 
+// runEvalImagePredictions evaluates a file of predictions of images and prints the result.
+func runEvalImagePredictions(ctx context.Context, s *scoring, o *evalOptions) (err error) {
+	var r *imagesResult
+	err = unlessInterrupted(ctx, func() (err error) {
+		r, err = evalImagePredictions(s.split, o)
+		return err
+	})
+	if err == nil {
+		s.a.print.result(r)
+	}
+	return err
+}
+
 // evalImagePredictions evaluates a file of predictions.
 func evalImagePredictions(split *features.Split, o *evalOptions) (*imagesResult, error) {
 	begun := time.Now()

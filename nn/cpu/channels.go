@@ -76,10 +76,18 @@ type statistics struct {
 // of the positions that it has at hand together, at most chanBlock; nil if no
 // batch normalisation reads v. The op lists partial among its writes.
 func (l *lowering) wanted(v *nn.Value, k channels) *statistics {
+	if l.statisticsReader(v) == nil {
+		return nil
+	}
+	l.stats[v] = l.newStatistics(k)
+	return l.stats[v]
+}
+
+// statisticsReader returns a batch normalisation that reads v and measures it, or nil.
+func (l *lowering) statisticsReader(v *nn.Value) *nn.Node {
 	for _, r := range l.readers[v] {
-		if _, ok := r.Op.(nn.BatchNorm); ok {
-			l.stats[v] = l.newStatistics(k)
-			return l.stats[v]
+		if is[nn.BatchNorm](r) {
+			return r
 		}
 	}
 	return nil
@@ -142,6 +150,10 @@ func (k *statistics) adder(b *binder, mean, squares []float64) func() {
 // add lowers a sum, with the statistics of a batch normalisation that reads it
 // made while the sum is in the cache: the residual connection.
 func (l *lowering) add(n *nn.Node) {
+	if d := l.late[n]; d != nil {
+		l.addDataGradient(n, d)
+		return
+	}
 	y := n.Out[0]
 	k := l.wanted(y, newChannels(y))
 	if k == nil {

@@ -8,7 +8,8 @@
 // Lowering fuses what would otherwise write an intermediate to memory (a dense
 // layer with its bias and ReLU; convolution, ReLU and max-pool of the video
 // net, batch normalisation with ReLU, residual add and max-pool of the image
-// nets, forward and backward) and puts each parameter's update right after the
+// nets, forward and backward; in an evaluation of those, all that stands between
+// two convolutions, see convTail) and puts each parameter's update right after the
 // last reader of the parameter and its gradient, so that the gradient's memory
 // is free for the next layer's. Binding happens once: a step runs closures and
 // allocates nothing.

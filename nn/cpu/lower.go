@@ -38,6 +38,9 @@ type lowering struct {
 	chains  []*convPool
 	norms   map[*nn.Node]*norm        // by their forward node
 	stats   map[*nn.Value]*statistics // that the makers of the values fill
+	late    map[*nn.Node]*nn.Node     // gradients of data by the sum that they are added to
+	tails   map[*nn.Node]*convTail    // by the node in whose place they run
+	kept    []*kept                   // of an evaluation
 	scratch int                       // scratch values made so far
 	ops     []op
 }
@@ -45,7 +48,7 @@ type lowering struct {
 // lower compiles the program; update appends the optimiser's ops.
 func lower(p *nn.Program, o nn.CompileOptions) (l *lowering, err error) {
 	l = &lowering{p: p, o: o, readers: map[*nn.Value][]*nn.Node{}, writer: map[*nn.Value]*nn.Node{}, done: map[*nn.Node]bool{}, root: map[*nn.Value]*nn.Value{},
-		norms: map[*nn.Node]*norm{}, stats: map[*nn.Value]*statistics{}}
+		norms: map[*nn.Node]*norm{}, stats: map[*nn.Value]*statistics{}, late: map[*nn.Node]*nn.Node{}, tails: map[*nn.Node]*convTail{}}
 	for _, n := range p.Nodes {
 		if _, ok := n.Op.(nn.Reshape); ok {
 			l.root[n.Out[0]] = l.rootOf(n.In[0])
@@ -60,9 +63,13 @@ func lower(p *nn.Program, o nn.CompileOptions) (l *lowering, err error) {
 		}
 	}
 	l.findConvPools()
+	l.findConvTails()
 	for _, n := range p.Nodes {
 		if l.done[n] {
 			l.chainAt(n)
+			if t := l.tails[n]; t != nil {
+				l.convWithTail(t)
+			}
 			continue
 		}
 		if !l.node(n) {

@@ -57,9 +57,9 @@ func (l *lowering) node(n *nn.Node) bool {
 func (l *lowering) imageNode(n *nn.Node) bool {
 	switch o := n.Op.(type) {
 	case nn.Conv2D:
-		l.conv2d(n, o)
+		l.conv2d(n)
 	case nn.Conv2DBackwardData:
-		l.conv2dBackwardData(n, o)
+		l.conv2dBackwardData(n)
 	case nn.Conv2DBackwardWeight:
 		l.conv2dBackwardWeight(n, o)
 	case nn.BatchNorm:
@@ -67,7 +67,7 @@ func (l *lowering) imageNode(n *nn.Node) bool {
 	case nn.BatchNormBackward:
 		l.batchNormBackward(n)
 	case nn.BatchNormInference:
-		l.batchNormInference(n, o)
+		l.batchNormInference(n)
 	case nn.BatchNormInferenceBackward:
 		l.batchNormInferenceBackward(n, o)
 	case nn.MaxPool2D:

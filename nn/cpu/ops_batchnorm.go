@@ -370,18 +370,35 @@ func (k *normBack) poolPasses(b *binder, partial *ref, coef []float32) (sums fun
 	return sums, func() int { return g.count(b.s) }, apply
 }
 
-func (l *lowering) batchNormInference(n *nn.Node, o nn.BatchNormInference) {
+// inferenceCoef computes scale and shift of a BatchNormInference from its
+// parameters of the moment.
+type inferenceCoef struct {
+	gamma, beta, mean, variance *ref
+	inv, values                 []float32 // values [2][C]: scale, shift
+	epsilon                     float64
+}
+
+func newInferenceCoef(b *binder, n *nn.Node) *inferenceCoef {
+	k := &inferenceCoef{gamma: b.ref(n.In[1]), beta: b.ref(n.In[2]), mean: b.ref(n.In[3]), variance: b.ref(n.In[4])}
+	c := len(k.gamma.data)
+	k.inv, k.values, k.epsilon = make([]float32, c), make([]float32, 2*c), n.Op.(nn.BatchNormInference).Epsilon
+	return k
+}
+
+func (k *inferenceCoef) compute() {
+	for i, v := range k.variance.data {
+		k.inv[i] = float32(1 / math.Sqrt(float64(v)+k.epsilon))
+	}
+	affine(k.values, k.gamma.data, k.beta.data, k.mean.data, k.inv)
+}
+
+func (l *lowering) batchNormInference(n *nn.Node) {
 	m := l.matchNorm(n)
 	op := l.emit(m.kind(), n.In, []*nn.Value{m.out()}, func(b *binder) func() {
-		gamma, beta, runMean, runVar := b.ref(n.In[1]), b.ref(n.In[2]), b.ref(n.In[3]), b.ref(n.In[4])
-		c := len(gamma.data)
-		coef, inv := make([]float32, 2*c), make([]float32, c)
-		apply := m.applier(b, coef)
+		coef := newInferenceCoef(b, n)
+		apply := m.applier(b, coef.values)
 		return func() {
-			for i, v := range runVar.data {
-				inv[i] = float32(1 / math.Sqrt(float64(v)+o.Epsilon))
-			}
-			affine(coef, gamma.data, beta.data, runMean.data, inv)
+			coef.compute()
 			apply()
 		}
 	})

@@ -13,7 +13,7 @@ import (
 // Winograd on even and odd maps, stride 2, 1x1, and 2x2 maps.
 func convNet(batch int) *nn.Model {
 	g := nn.NewGraph()
-	h := g.NewImageInput("x", batch, 19, 19, 3)
+	h := g.NewImageInput("x", batch, 21, 21, 3)
 	m := &nn.Model{Name: "convolutions", Batch: batch, Graph: g, Features: []*nn.Value{h}}
 	m.OutputWeight = g.NewConstant("output_weight", nn.Shape{10}, nn.Init{Kind: nn.InitConstant, Arg: 1})
 	conv := func(name string, out, k, stride int) {

@@ -31,6 +31,7 @@ type session struct {
 	// What the ops of a running program look at.
 	feed      *nn.Feed
 	rows      int
+	changes   int // of state: the number of training steps and writes
 	loss      float64
 	rowLoss   []float64   // [batch]
 	listed    [][]float32 // [batch], gradients of the listed targets
@@ -50,22 +51,27 @@ type compiled struct {
 	profile     []nn.OpProfile
 	plan        *nn.Plan
 	root        func(*nn.Value) *nn.Value
+	kept        []*kept
 }
 
 func newSession(p *pool.Pool, m *nn.Model, o nn.CompileOptions) (*session, error) {
-	s := &session{pool: p, model: m, options: o, tensors: map[string][]float32{}}
+	s := &session{pool: p, model: m, options: o, tensors: map[string][]float32{}, changes: 1}
 	var err error
 	if s.eval, err = s.lower(nn.Evaluation); err != nil {
 		return nil, err
 	}
-	size := s.eval.plan.Size
+	limit := s.eval.plan.Size + m.ParamCount()/keptShare
 	if o.Purpose != nn.Evaluation {
 		if s.train, err = s.lower(o.Purpose); err != nil {
 			return nil, err
 		}
-		size = max(size, s.train.plan.Size)
+		limit = s.train.plan.Size
 	}
 	s.makeTensors()
+	size := s.eval.placeKept(limit)
+	if s.train != nil {
+		size = max(size, s.train.plan.Size)
+	}
 	arena := s.alloc(size) // shared: one program runs at a time
 	s.bind(s.eval, arena)
 	if s.train != nil {
@@ -99,7 +105,7 @@ func (s *session) lower(purpose nn.Purpose) (*compiled, error) {
 		}
 		return false
 	})
-	return &compiled{program: p, ops: l.ops, plan: plan, root: l.rootOf}, nil
+	return &compiled{program: p, ops: l.ops, plan: plan, root: l.rootOf, kept: l.kept}, nil
 }
 
 // bind gives a program its memory.
@@ -196,6 +202,7 @@ func (s *session) TrainStep(slot int, sp nn.StepParams) error {
 	if t := &s.feed.Targets; t.Rows() != s.rows {
 		return fmt.Errorf("cpu: the batch has %d rows and targets for %d", s.rows, t.Rows())
 	}
+	s.changes++
 	o := s.options.Optimizer
 	s.adam = kernel.AdamStep{Beta1: o.Beta1, Beta2: o.Beta2, Epsilon: o.Epsilon, GradScale: 1, WeightDecay: o.WeightDecay}
 	if o.Kind == nn.Adam {
@@ -265,6 +272,7 @@ func (s *session) WriteState(name string, data []float32) error {
 		return fmt.Errorf("cpu: %s: %q has %d numbers, given %d", s.model.Name, name, len(dst), len(data))
 	}
 	copy(dst, data)
+	s.changes++
 	if w := s.model.OutputWeight; w != nil && w.Name == name {
 		s.weighted = !allOnes(dst)
 	}

@@ -38,6 +38,11 @@
 // two of 12): from 4 rows on (8 accumulators, two units of latency 4) a
 // micro-tile runs at nearly the full speed.
 //
+// An operand may be the windows of images instead of a matrix in memory: they
+// are gathered when they are packed (patches.go), which is how convolutions that
+// have no fast algorithm are computed (conv_direct.go). A small C is cut along k
+// too, when that is deep (gemm_deep.go).
+//
 // GemmBF16 is the same product with a pair of bfloat16 wherever the above has a
 // float32: packing rounds and pairs the operands along k, and VDPBF16PS takes
 // the place of the fused multiply-add (bf16.go). A block has up to 1024

@@ -11,10 +11,12 @@ import (
 // Matrix is an operand of a product: row-major float32 values of which row i
 // starts at Data[i*Stride]. Trans says that the operand is stored transposed:
 // of an operand with r rows and c columns Data then holds c rows of r values.
+// With Patches the operand is what those make of the images in Data.
 type Matrix struct {
-	Data   []float32
-	Stride int
-	Trans  bool
+	Data    []float32
+	Stride  int
+	Trans   bool
+	Patches *Patches
 }
 
 // Epilogue is work done on a part of the result as soon as it is finished and
@@ -30,6 +32,10 @@ type Epilogue struct {
 	// nor depend on how the result is cut, which follows sizes, code path and
 	// number of threads.
 	Tile func(row, rows, col, cols int, c []float32, ldc, worker int)
+
+	// Place, when not nil, says where C's rows lie: row i begins at the first
+	// value of window i of the images in c. ldc then is not used.
+	Place *Patches
 
 	// Beside lists matrices of C's shape, three at most, of which Tile reads the
 	// part that it is called for: they are fetched from memory beforehand.
@@ -57,22 +63,37 @@ func Gemm(p *pool.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, accumula
 // multiply is Gemm with the inner loops of isa and blocks of the given number
 // of products.
 func multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
+	j := takeJob(p.Threads())
+	j.multiply(p, isa, block, m, n, k, a, b, c, ldc, accumulate, e)
+	j.release()
+}
+
+// multiply computes the product, or its parts, one after the other in c.
+func (j *gemmJob) multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
 	checkGemm(m, n, k, a, b, c, ldc, accumulate, e)
+	if isa.per != 1 && (a.Patches != nil || b.Patches != nil) {
+		panic("kernel: GemmBF16 of patches")
+	}
 	if m == 0 || n == 0 {
 		return
 	}
-	j := takeJob(p.Threads())
 	j.pool, j.isa, j.block = p, isa, block
 	j.m, j.n, j.k, j.a, j.b, j.c, j.ldc, j.accumulate = m, n, k, a, b, c, ldc, accumulate
 	if e != nil {
 		j.epilogue = *e
 	}
-	j.grid = planGrid(j.isa, m, n, k, p.Threads())
-	if j.planPacked() {
+	parts := 1
+	if j.part > 0 {
+		parts = ceilDiv(k, j.part)
+	}
+	j.grid = planGrid(j.isa, m, n, ceilDiv(k, parts), ceilDiv(p.Threads(), parts))
+	if x := j.epilogue.Place; x != nil {
+		j.grid.rows = roundUp(j.grid.rows, x.OW)
+		j.grid.downs = ceilDiv(m, j.grid.rows)
+	} else if j.planPacked() {
 		p.Run(j.grid.downs*j.blocks(), j.runPack)
 	}
-	p.Run(j.grid.tasks(), j.run)
-	j.release()
+	p.Run(j.grid.tasks()*parts, j.run)
 }
 
 // checkGemm panics on operands that do not fit the sizes.
@@ -82,7 +103,9 @@ func checkGemm(m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, 
 	}
 	checkOperand("A", a, m, k)
 	checkOperand("B", b, k, n)
-	if c != nil || e == nil || e.Tile == nil {
+	if e != nil && e.Place != nil {
+		e.Place.check("C", c, m, n)
+	} else if c != nil || e == nil || e.Tile == nil {
 		checkOperand("C", Matrix{Data: c, Stride: ldc}, m, n)
 	} else if accumulate {
 		panic("kernel: Gemm accumulates to a C that is not stored")
@@ -109,6 +132,10 @@ func checkOperand(name string, x Matrix, rows, cols int) {
 	if rows == 0 || cols == 0 {
 		return
 	}
+	if x.Patches != nil {
+		x.Patches.check(name, x.Data, rows, cols)
+		return
+	}
 	if x.Stride < cols || len(x.Data) < (rows-1)*x.Stride+cols {
 		panic(fmt.Sprintf("kernel: Gemm operand %s stores %d x %d values, but has stride %d and length %d",
 			name, rows, cols, x.Stride, len(x.Data)))
@@ -123,6 +150,7 @@ type gemmJob struct {
 	grid       grid
 	m, n, k    int
 	block      int // products between two visits of C
+	part       int // 0, or the products of a part: see GemmDeep
 	a, b       Matrix
 	c          []float32
 	ldc        int
@@ -136,6 +164,8 @@ type gemmJob struct {
 	packed       []float32
 	packedMemory []float32 // kept for the next call
 	runPack      func(task, worker int)
+
+	deep deepJob
 }
 
 // paddedCall keeps the argument blocks of two workers out of each other's
@@ -162,7 +192,7 @@ func takeJob(threads int) *gemmJob {
 	freeJobs.Unlock()
 	if j == nil {
 		j = &gemmJob{}
-		j.run, j.runPack = j.tile, j.packAll
+		j.run, j.runPack, j.deep.run = j.tile, j.packAll, j.deep.add
 	}
 	if len(j.calls) < threads {
 		j.calls = make([]paddedCall, threads)
@@ -173,7 +203,7 @@ func takeJob(threads int) *gemmJob {
 // release gives the job back without its references to the caller's memory.
 func (j *gemmJob) release() {
 	clear(j.calls)
-	*j = gemmJob{calls: j.calls, run: j.run, packedMemory: j.packedMemory, runPack: j.runPack}
+	*j = gemmJob{calls: j.calls, run: j.run, packedMemory: j.packedMemory, runPack: j.runPack, deep: deepJob{run: j.deep.run}}
 	freeJobs.Lock()
 	freeJobs.jobs = append(freeJobs.jobs, j)
 	freeJobs.Unlock()

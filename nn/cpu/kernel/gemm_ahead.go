@@ -17,9 +17,9 @@ const cacheLine = 64
 // lines estimates the cache lines of a stream.
 func (s *stream) lines() int { return s.rows * (4*s.width/cacheLine + 1) }
 
-// ahead appends to list what is read after panel p of the given number of
-// panels of A, whose first row is i: it is panel g of count that were packed together.
-func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p, panels int) []stream {
+// ahead appends to list what is read after panel p of A, rows from row i on: it
+// is panel g of count that were packed together.
+func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p int) []stream {
 	if t.i1-t.i0 > fewRows || j.packed != nil {
 		if j.packed != nil {
 			list = append(list, j.aheadPacked(t, p+1, rows))
@@ -27,7 +27,7 @@ func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p, panels in
 			list = append(list, j.aheadA(t, i, rows, g, count))
 		}
 	}
-	list = append(list, j.aheadB(t, p, panels))
+	list = append(list, j.aheadB(t, i, rows))
 	if t.final {
 		for _, x := range j.epilogue.Beside {
 			list = append(list, stream{x: x, start: i*x.Stride + t.j0, width: t.j1 - t.j0, rows: rows})
@@ -40,6 +40,9 @@ func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p, panels in
 // to panel g of them. An address past A's end does no harm.
 func (j *gemmJob) aheadA(t *block, i, rows, g, count int) stream {
 	next := i + rows*(count-g)
+	if j.a.Patches != nil {
+		return j.a.Patches.ahead(j.a.Data, next, rows, t.k0, t.depth)
+	}
 	if j.a.Trans {
 		k := t.depth * g / count
 		return stream{x: j.a, start: (t.k0+k)*j.a.Stride + next, width: rows * j.isa.group, rows: ceilDiv(t.depth, count)}
@@ -47,22 +50,26 @@ func (j *gemmJob) aheadA(t *block, i, rows, g, count int) stream {
 	return stream{x: j.a, start: next*j.a.Stride + t.k0, width: t.depth, rows: rows}
 }
 
-// aheadB is the part of the next block of B that falls to panel p of the given
-// number of panels of A. After a tile's last block it is the first of the tile
+// aheadB is the part of the next block of B that falls to a panel of A, rows
+// from row i on. After a tile's last block it is the first of the tile
 // that the worker is likely to come to next.
-func (j *gemmJob) aheadB(t *block, p, panels int) stream {
+func (j *gemmJob) aheadB(t *block, i, rows int) stream {
 	k0, j0, j1 := t.k0+j.block, t.j0, t.j1
 	if t.final {
 		next := t.task + j.pool.Threads()
-		if k0 = 0; next >= j.grid.tasks() {
+		if k0 = t.begin; next >= j.grid.tasks() {
 			next = t.task // in cache
 		}
 		_, _, j0, j1 = j.grid.tile(next)
 	}
-	depth := min(j.block, j.k-k0)
-	at, end, width := depth*p/panels, depth*(p+1)/panels, j1-j0
+	depth := min(j.block, t.end-k0)
+	from, to, all := i-t.i0, i+rows-t.i0, t.i1-t.i0 // of the tile's rows
+	at, end, width := depth*from/all, depth*to/all, j1-j0
+	if j.b.Patches != nil {
+		return j.b.Patches.ahead(j.b.Data, k0+at, end-at, j0, j1-j0)
+	}
 	if j.b.Trans {
-		at, end, width = (j1-j0)*p/panels, (j1-j0)*(p+1)/panels, depth
+		at, end, width = (j1-j0)*from/all, (j1-j0)*to/all, depth
 		return stream{x: j.b, start: (j0+at)*j.b.Stride + k0, width: width, rows: end - at}
 	}
 	return stream{x: j.b, start: (k0+at)*j.b.Stride + j0, width: width, rows: end - at}

@@ -17,6 +17,10 @@ const gemmKC = 384
 // tiles spend long enough on a block of B for its packing not to matter.
 const fewRows = 256
 
+// shortLine is the length of rows of A up to which one call for a panel packs
+// faster than one for each row.
+const shortLine = 128
+
 // gemmISA is what one code path brings to the product: sizes and inner loops.
 type gemmISA struct {
 	mr, nr  int     // a micro-tile is at most mr x nr values of C, held in registers
@@ -69,6 +73,7 @@ type block struct {
 	task, worker   int
 	i0, i1, j0, j1 int
 	k0, depth      int
+	begin, end     int  // the products of the tile: all, or a part
 	final          bool // the last block: the values are ready after it
 
 	// Row i of the tile is at c[(i-i0)*step], ldc values from the next.
@@ -80,23 +85,27 @@ type block struct {
 // of B, then takes the panels of A one by one.
 func (j *gemmJob) tile(task, worker int) {
 	isa := j.isa
-	t := block{task: task, worker: worker}
-	t.i0, t.i1, t.j0, t.j1 = j.grid.tile(task)
-	aBuf, bBuf := j.place(&t)
+	part := task / j.grid.tasks()
+	t := block{task: task % j.grid.tasks(), worker: worker, end: j.k}
+	if j.part > 0 {
+		t.begin = part * j.part
+		t.end = min(t.begin+j.part, j.k)
+	}
+	t.i0, t.i1, t.j0, t.j1 = j.grid.tile(t.task)
+	aBuf, bBuf := j.place(&t, part)
 	call := &j.calls[worker].microCall
-	call.ldc = t.ldc * 4
 	call.bPanel = isa.kc * isa.nr * 4
 	call.panels = ceilDiv(t.j1-t.j0, isa.nr)
 	call.last = t.j1 - t.j0 - (call.panels-1)*isa.nr
-	for t.k0 = 0; t.k0 == 0 || t.k0 < j.k; t.k0 += j.block { // once when k is 0
-		t.depth = min(j.block, j.k-t.k0)
+	for t.k0 = t.begin; t.k0 == t.begin || t.k0 < t.end; t.k0 += j.block { // once when k is 0
+		t.depth = min(j.block, t.end-t.k0)
 		call.k = ceilDiv(t.depth, isa.per)
 		call.b = &bBuf[0]
 		call.accumulate = 0
-		if j.accumulate || t.k0 > 0 {
+		if j.accumulate || t.k0 > t.begin {
 			call.accumulate = 1
 		}
-		t.final = t.k0+j.block >= j.k
+		t.final = t.k0+j.block >= t.end
 		if t.depth > 0 {
 			j.packB(bBuf, aBuf, t.k0, t.depth, t.j0, t.j1)
 		}
@@ -114,10 +123,10 @@ func (j *gemmJob) tile(task, worker int) {
 // place says where the values of a tile go and returns the worker's memory for
 // panels of A and B. A result that is not stored has room for the tile, or for
 // a row of micro-tiles when one block finishes them.
-func (j *gemmJob) place(t *block) (aBuf, bBuf []float32) {
+func (j *gemmJob) place(t *block, part int) (aBuf, bBuf []float32) {
 	if j.c != nil {
 		aBuf, bBuf, _ = workBuffers(j.pool, t.worker, j.isa, 0)
-		t.c, t.ldc, t.step = j.c[t.i0*j.ldc+t.j0:], j.ldc, j.ldc
+		t.c, t.ldc, t.step = j.c[(part*j.m+t.i0)*j.ldc+t.j0:], j.ldc, j.ldc
 		return aBuf, bBuf
 	}
 	rows := j.isa.mr
@@ -137,21 +146,42 @@ func (j *gemmJob) panels(i0, i1 int) (panels, low, high int) {
 	return panels, low, i1 - i0 - low*panels
 }
 
+// cut returns the height of the panel that begins at row i of a tile, and how
+// many of that height follow one another. With Epilogue.Place panels end with
+// the rows that lie at equal distances.
+func (j *gemmJob) cut(t *block, i int) (rows, equal int) {
+	i0, i1 := t.i0, t.i1
+	if p := j.epilogue.Place; p != nil {
+		first := i - i%p.OW
+		i0, i1 = max(i0, first), min(i1, first+p.OW)
+	}
+	_, low, high := j.panels(i0, i1)
+	if tall := i0 + high*(low+1); i < tall {
+		return low + 1, (tall - i) / (low + 1)
+	}
+	return low, (i1 - i) / low
+}
+
+// result returns C from row i and the first column of a tile on, and the
+// values from that row to the next.
+func (j *gemmJob) result(t *block, i int) (c []float32, ldc int) {
+	if p := j.epilogue.Place; p != nil {
+		return j.c[p.first(p.at(i))+t.j0:], p.Step * p.C
+	}
+	return t.c[(i-t.i0)*t.step:], t.ldc
+}
+
 // blockRows multiplies the rows of a block, in panels of nearly equal height,
 // by the packed columns of B.
 func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 	isa := j.isa
-	panels, low, high := j.panels(t.i0, t.i1)
 	group := 1
 	if j.a.Trans && j.packed == nil {
 		group = isa.group
 	}
 	var streams [maxStreams]stream
-	for i, p := t.i0, 0; p < panels; {
-		rows, equal := low, panels-p
-		if p < high {
-			rows, equal = low+1, high-p
-		}
+	for i, p := t.i0, 0; i < t.i1; {
+		rows, equal := j.cut(t, i)
 		count := min(group, equal)
 		packed := aBuf
 		if j.packed != nil {
@@ -161,11 +191,11 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 		}
 		for g := range count {
 			call.a = &packed[g*isa.aStep*isa.kc]
-			c := t.c[(i-t.i0)*t.step:]
-			call.c = &c[0]
-			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g, panels))
+			c, ldc := j.result(t, i)
+			call.c, call.ldc = &c[0], 4*ldc
+			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g))
 			if t.final && j.epilogue.Tile != nil {
-				j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, t.ldc, t.worker)
+				j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, ldc, t.worker)
 			}
 			i += rows
 		}
@@ -181,6 +211,14 @@ func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
 		isa.packRows(dst, isa.aStep*isa.kc, isa.aStep, j.a.Data[k0*j.a.Stride+i:], j.a.Stride, depth, rows, count, rows)
 		return
 	}
+	if j.a.Patches != nil {
+		j.a.Patches.pack(isa, dst, isa.kc, j.a.Data, i, rows, k0, depth)
+		return
+	}
+	if depth <= shortLine && isa.per == 1 {
+		copyRows(isa, dst, isa.kc, isa.kc, j.a.Data[i*j.a.Stride+k0:], j.a.Stride, rows, depth)
+		return
+	}
 	for r := range rows {
 		at := (i+r)*j.a.Stride + k0
 		isa.packLine(dst[r*isa.kc:], j.a.Data[at:at+depth])
@@ -192,6 +230,10 @@ func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
 // arbitrary: those columns are computed and never stored.
 func (j *gemmJob) packB(dst, temp []float32, k0, depth, j0, j1 int) {
 	nr, panel, b := j.isa.nr, j.isa.nr*j.isa.kc, j.b
+	if b.Patches != nil {
+		j.packPatches(dst, temp, k0, depth, j0, j1)
+		return
+	}
 	if !b.Trans {
 		panels := ceilDiv(j1-j0, nr)
 		j.isa.packRows(dst, panel, nr, b.Data[k0*b.Stride+j0:], b.Stride, depth, nr, panels, j1-j0-(panels-1)*nr)

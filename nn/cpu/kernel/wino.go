@@ -23,7 +23,8 @@ import (
 //
 //	dy [N,H,W,O] --A dy Aᵀ--> D [P][tile][O], dU[p] = D[p]ᵀ V[p] --Gᵀ dU G--> dW
 //
-// Two algorithms, written in one dimension (the second dimension is the same):
+// The algorithms, written in one dimension (the second dimension is the same);
+// those for stride 2 are in wino_stride2.go:
 //
 // Winograd's F(4x4,3x3), 36 products for 16 pixels where direct convolution
 // has 144 (Lavin and Gray, arXiv 1509.09308, with other points: 0, ±a, ±b, ∞,
@@ -51,32 +52,60 @@ import (
 // same bits. V and D are written straight into the form that the micro-kernels
 // read (winoLayout); nothing is packed.
 
-// winoAlgorithm is what the two algorithms differ in.
+// winoAlgorithm is what the algorithms differ in. All but window and border, which
+// are those of the input transform, are in rows of one dimension.
 type winoAlgorithm struct {
 	id     int // index in winoISA
 	tile   int // rows of a tile of the output
-	points int // in one dimension
-	window int // rows of the window of the input that a tile reads
+	points int
+	taps   int // points of the weights: where fewer, the first of them belongs to several points
+	step   int // rows of the input from one tile to the next
+	window int // rows of the input that a tile reads
 	border int // of them before the tile
+
+	// local is the number of tiles from which every thread works on chunks of its
+	// own: fewer, and the weights would be read too often. localChunk is such a
+	// chunk, near what keeps its points in the second-level cache; weightsChunk
+	// the same for ConvWeights, where it is the length of the sums.
+	local, localChunk, weightsChunk int
 }
 
 var (
-	winograd4 = &winoAlgorithm{id: 0, tile: 4, points: 6, window: 6, border: 1}
-	toeplitz2 = &winoAlgorithm{id: 1, tile: 2, points: 3, window: 2, border: 0}
+	winograd4 = &winoAlgorithm{id: 0, tile: 4, points: 6, taps: 6, step: 4, window: 6, border: 1,
+		local: 1024, localChunk: 42, weightsChunk: 48} // 42 is a multiple of the rows of all micro-tiles
+	toeplitz2 = &winoAlgorithm{id: 1, tile: 2, points: 3, taps: 3, step: 2, window: 2, border: 0, local: math.MaxInt}
 )
+
+// tap returns the point of the weights that belongs to point p.
+func (a *winoAlgorithm) tap(p int) int {
+	shared := a.points - a.taps
+	return max(p/a.points-shared, 0)*a.taps + max(p%a.points-shared, 0)
+}
+
+// firstOfTap reports whether p is the first point to which its weights belong.
+func (a *winoAlgorithm) firstOfTap(p int) bool {
+	y, x, shared := p/a.points, p%a.points, a.points-a.taps
+	return (y == 0 || y > shared) && (x == 0 || x > shared)
+}
 
 // winoISA is what one code path brings to the convolutions: the transforms of
 // a tile by algorithm. Those to points read pixels (or taps) and write points,
 // those from points the reverse.
 type winoISA struct {
 	lanes   int // channels that a transform moves at a time
-	input   [2]func(*winoCall)
-	grad    [2]func(*winoCall)
-	weights [2]func(*winoCall)
-	output  [2]func(*winoCall)
-	dw      [2]func(*winoCall)
+	input   [winoAlgorithms]func(*winoCall)
+	grad    [winoAlgorithms]func(*winoCall)
+	weights [winoAlgorithms]func(*winoCall)
+	output  [winoAlgorithms]func(*winoCall)
+	sum     [winoAlgorithms]func(*winoCall) // output with ConvTail
+	pool    [winoAlgorithms]func(*winoCall) // output with ConvTail and max-pool
+	dw      [winoAlgorithms]func(*winoCall)
 	micro   func(rows int, call *microCall) // gemmISA.micro for A packed by rows
 }
+
+// winoAlgorithms is the number of algorithms, and winoRows of the most rows of
+// pixels and of points in one dimension that one has.
+const winoAlgorithms, winoRows = 4, 9
 
 // winoPad is added to the distance of points, so that the points of a tile do
 // not share the sets of a cache.
@@ -90,28 +119,35 @@ const winoAbsent = math.MinInt
 // size of the first part (gen/wino.go), in bytes and addresses; bind computes
 // the addresses from the second part.
 type winoCall struct {
-	rows    [6]uintptr // of the window's or tile's pixels, at its first column
-	pixel   int        // bytes from one column to the next
-	columns int        // bit x: column x exists
-	vectors int        // of channels
-	points  uintptr    // first point
-	yStep   int        // bytes to the points of the next row
-	xStep   [6]int     // bytes from a row's first point to each
-	step    [2]int     // bytes from a vector of points to the next, taken in turn
-	tmp     *[36 * lanes]float32
+	rows    [winoRows]uintptr // of the window's or tile's pixels, at its first column
+	pixel   int               // bytes from one column to the next
+	columns int               // bit x: column x exists
+	vectors int               // of channels
+	points  uintptr           // first point
+	yStep   int               // bytes to the points of the next row
+	xStep   [winoRows]int     // bytes from a row's first point to each
+	step    [2]int            // bytes from a vector of points to the next, taken in turn
+	tmp     *[winoRows * winoRows * lanes]float32
 	bias    uintptr // added to the output by channel, or 0
 	ahead   int     // bytes from a pixel to the one to be fetched for a later tile
 
-	image   []float32 // holds the pixels
-	rowAt   [6]int    // index of each row, or winoAbsent
-	absent  []float32 // taken for a row that does not exist: all its columns and channels
-	point   []float32 // starts with the first point
+	// What is done with the output on its way, see ConvTail; 0 where it is not.
+	scale, shift   uintptr
+	floor          float32
+	residual, sums [4]uintptr // rows
+
+	image   []float32     // holds the pixels
+	rowAt   [winoRows]int // index of each row, or winoAbsent
+	absent  []float32     // taken for a row that does not exist: all its columns and channels
+	point   []float32     // starts with the first point
 	biases  []float32
-	between [36 * lanes]float32
+	tail    winoTail
+	between [winoRows * winoRows * lanes]float32
 }
 
 // The assembly counts on the layout.
-var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.ahead)-168]
+var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.ahead)-216]
+var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.sums)-280]
 
 // bind computes the addresses.
 func (c *winoCall) bind() {
@@ -137,14 +173,17 @@ func (c *winoCall) setPoints(l *winoLayout, channels, lanes int) {
 	c.vectors = channels / lanes
 }
 
+// plane is the size of an image.
+type plane struct{ h, w int }
+
 // setWindow points the call to the pixels of rows [y0, y0+n) and columns
-// [x0, x0+n) of an image [h, w, c] at the start of c.image, for channel first on.
-func (c *winoCall) setWindow(at, h, w, ch, first, y0, x0, n int) {
-	lo, hi := max(0, -x0), min(n, w-x0)
+// [x0, x0+n) of an image of ch channels at index at, for channel first on.
+func (c *winoCall) setWindow(at int, im plane, ch, first, y0, x0, n int) {
+	lo, hi := max(0, -x0), min(n, im.w-x0)
 	c.columns = 1<<hi - 1<<lo
 	for i := range n {
-		if y := y0 + i; y >= 0 && y < h {
-			c.rowAt[i] = at + (y*w+x0)*ch + first
+		if y := y0 + i; y >= 0 && y < im.h {
+			c.rowAt[i] = at + (y*im.w+x0)*ch + first
 		} else {
 			c.rowAt[i] = winoAbsent
 		}
@@ -156,7 +195,7 @@ func (c *winoCall) setWindow(at, h, w, ch, first, y0, x0, n int) {
 // y*yStep + xStep[x]; vectors of channels follow by step[0] and step[1] in turn.
 type winoLayout struct {
 	yStep int
-	xStep [6]int
+	xStep [winoRows]int
 	step  [2]int
 	row   int // from one tile to the next
 	block int // from gemmKC channels to the next, where there are several blocks

@@ -6,20 +6,24 @@ var winoPaths = [...]*winoISA{
 	AVX2: {
 		lanes:   8,
 		micro:   microWinoAVX2,
-		input:   [2]func(*winoCall){bound(winoInput4AVX2), bound(winoInput2AVX2)},
-		grad:    [2]func(*winoCall){bound(winoGrad4AVX2), bound(winoGrad2AVX2)},
-		weights: [2]func(*winoCall){bound(winoWeights4AVX2), bound(winoWeights2AVX2)},
-		output:  [2]func(*winoCall){bound(winoOutput4AVX2), bound(winoOutput2AVX2)},
-		dw:      [2]func(*winoCall){bound(winoDW4AVX2), bound(winoDW2AVX2)},
+		input:   [winoAlgorithms]func(*winoCall){bound(winoInput4AVX2), bound(winoInput2AVX2), bound(winoInputSAVX2), bound(winoDataSAVX2)},
+		grad:    [winoAlgorithms]func(*winoCall){bound(winoGrad4AVX2), bound(winoGrad2AVX2), bound(winoGradSAVX2)},
+		weights: [winoAlgorithms]func(*winoCall){bound(winoWeights4AVX2), bound(winoWeights2AVX2), bound(winoTapsSAVX2), bound(winoTapsSAVX2)},
+		output:  [winoAlgorithms]func(*winoCall){bound(winoOutput4AVX2), bound(winoOutput2AVX2), bound(winoOutputSAVX2), bound(winoDXSAVX2)},
+		sum:     [winoAlgorithms]func(*winoCall){tailed(winoOutput4SumAVX2), tailed(winoOutput2SumAVX2), tailed(winoOutputSSumAVX2)},
+		pool:    [winoAlgorithms]func(*winoCall){tailed(winoOutput4PoolAVX2), tailed(winoOutput2PoolAVX2), tailed(winoOutputSPoolAVX2)},
+		dw:      [winoAlgorithms]func(*winoCall){bound(winoDW4AVX2), bound(winoDW2AVX2), bound(winoDWSAVX2)},
 	},
 	AVX512: {
 		lanes:   16,
 		micro:   microWinoAVX512,
-		input:   [2]func(*winoCall){bound(winoInput4AVX512), bound(winoInput2AVX512)},
-		grad:    [2]func(*winoCall){bound(winoGrad4AVX512), bound(winoGrad2AVX512)},
-		weights: [2]func(*winoCall){bound(winoWeights4AVX512), bound(winoWeights2AVX512)},
-		output:  [2]func(*winoCall){bound(winoOutput4AVX512), bound(winoOutput2AVX512)},
-		dw:      [2]func(*winoCall){bound(winoDW4AVX512), bound(winoDW2AVX512)},
+		input:   [winoAlgorithms]func(*winoCall){bound(winoInput4AVX512), bound(winoInput2AVX512), bound(winoInputSAVX512), bound(winoDataSAVX512)},
+		grad:    [winoAlgorithms]func(*winoCall){bound(winoGrad4AVX512), bound(winoGrad2AVX512), bound(winoGradSAVX512)},
+		weights: [winoAlgorithms]func(*winoCall){bound(winoWeights4AVX512), bound(winoWeights2AVX512), bound(winoTapsSAVX512), bound(winoTapsSAVX512)},
+		output:  [winoAlgorithms]func(*winoCall){bound(winoOutput4AVX512), bound(winoOutput2AVX512), bound(winoOutputSAVX512), bound(winoDXSAVX512)},
+		sum:     [winoAlgorithms]func(*winoCall){tailed(winoOutput4SumAVX512), tailed(winoOutput2SumAVX512), tailed(winoOutputSSumAVX512)},
+		pool:    [winoAlgorithms]func(*winoCall){tailed(winoOutput4PoolAVX512), tailed(winoOutput2PoolAVX512), tailed(winoOutputSPoolAVX512)},
+		dw:      [winoAlgorithms]func(*winoCall){bound(winoDW4AVX512), bound(winoDW2AVX512), bound(winoDWSAVX512)},
 	},
 }
 
@@ -27,6 +31,15 @@ var winoPaths = [...]*winoISA{
 func bound(f func(*uintptr)) func(*winoCall) {
 	return func(c *winoCall) {
 		c.bind()
+		f(&c.rows[0])
+	}
+}
+
+// tailed is bound for a transform with a tail.
+func tailed(f func(*uintptr)) func(*winoCall) {
+	return func(c *winoCall) {
+		c.bind()
+		c.bindTail()
 		f(&c.rows[0])
 	}
 }

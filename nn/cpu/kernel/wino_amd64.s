@@ -4044,13 +4044,13 @@ linear:
 // Requires: AVX, FMA3, MMX+
 TEXT ·winoInput4AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ         CX, SI
-	MOVQ         152(AX), DI
+	MOVQ         200(AX), DI
 	MOVQ         (AX), R8
 	ADDQ         DX, R8
 	MOVQ         8(AX), R9
@@ -4064,7 +4064,7 @@ vector:
 	MOVQ         40(AX), R13
 	ADDQ         DX, R13
 	XORQ         R14, R14
-	BTQ          $0x00, 56(AX)
+	BTQ          $0x00, 80(AX)
 	JCC          skip1
 	VMOVUPS      (R8)(R14*1), Y0
 	VMOVUPS      (R9)(R14*1), Y1
@@ -4112,10 +4112,10 @@ skip1:
 	VMOVUPS Y0, 960(DI)
 
 next2:
-	ADDQ         48(AX), R14
-	BTQ          $0x01, 56(AX)
+	ADDQ         72(AX), R14
+	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         168(AX), R15
+	MOVQ         216(AX), R15
 	ADDQ         R14, R15
 	PREFETCHT0   (R9)(R15*1)
 	PREFETCHT0   (R10)(R15*1)
@@ -4167,10 +4167,10 @@ skip3:
 	VMOVUPS Y0, 992(DI)
 
 next4:
-	ADDQ         48(AX), R14
-	BTQ          $0x02, 56(AX)
+	ADDQ         72(AX), R14
+	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         168(AX), R15
+	MOVQ         216(AX), R15
 	ADDQ         R14, R15
 	PREFETCHT0   (R9)(R15*1)
 	PREFETCHT0   (R10)(R15*1)
@@ -4222,10 +4222,10 @@ skip5:
 	VMOVUPS Y0, 1024(DI)
 
 next6:
-	ADDQ         48(AX), R14
-	BTQ          $0x03, 56(AX)
+	ADDQ         72(AX), R14
+	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         168(AX), R15
+	MOVQ         216(AX), R15
 	ADDQ         R14, R15
 	PREFETCHT0   (R9)(R15*1)
 	PREFETCHT0   (R10)(R15*1)
@@ -4277,10 +4277,10 @@ skip7:
 	VMOVUPS Y0, 1056(DI)
 
 next8:
-	ADDQ         48(AX), R14
-	BTQ          $0x04, 56(AX)
+	ADDQ         72(AX), R14
+	BTQ          $0x04, 80(AX)
 	JCC          skip9
-	MOVQ         168(AX), R15
+	MOVQ         216(AX), R15
 	ADDQ         R14, R15
 	PREFETCHT0   (R9)(R15*1)
 	PREFETCHT0   (R10)(R15*1)
@@ -4332,8 +4332,8 @@ skip9:
 	VMOVUPS Y0, 1088(DI)
 
 next10:
-	ADDQ         48(AX), R14
-	BTQ          $0x05, 56(AX)
+	ADDQ         72(AX), R14
+	BTQ          $0x05, 80(AX)
 	JCC          skip11
 	VMOVUPS      (R8)(R14*1), Y0
 	VMOVUPS      (R9)(R14*1), Y1
@@ -4381,11 +4381,11 @@ skip11:
 	VMOVUPS Y0, 1120(DI)
 
 next12:
-	MOVQ         96(AX), R8
-	MOVQ         104(AX), R9
-	MOVQ         112(AX), R10
-	MOVQ         120(AX), R11
-	MOVQ         128(AX), R12
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
 	VMOVUPS      (DI), Y0
 	VMOVUPS      32(DI), Y1
 	VMOVUPS      64(DI), Y2
@@ -4420,7 +4420,7 @@ next12:
 	VMOVUPS      Y3, (SI)(R10*1)
 	VMOVUPS      Y4, (SI)(R11*1)
 	VMOVUPS      Y1, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      192(DI), Y0
 	VMOVUPS      224(DI), Y1
 	VMOVUPS      256(DI), Y2
@@ -4455,7 +4455,7 @@ next12:
 	VMOVUPS      Y3, (SI)(R10*1)
 	VMOVUPS      Y4, (SI)(R11*1)
 	VMOVUPS      Y1, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      384(DI), Y0
 	VMOVUPS      416(DI), Y1
 	VMOVUPS      448(DI), Y2
@@ -4490,7 +4490,7 @@ next12:
 	VMOVUPS      Y3, (SI)(R10*1)
 	VMOVUPS      Y4, (SI)(R11*1)
 	VMOVUPS      Y1, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      576(DI), Y0
 	VMOVUPS      608(DI), Y1
 	VMOVUPS      640(DI), Y2
@@ -4525,7 +4525,7 @@ next12:
 	VMOVUPS      Y3, (SI)(R10*1)
 	VMOVUPS      Y4, (SI)(R11*1)
 	VMOVUPS      Y1, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      768(DI), Y0
 	VMOVUPS      800(DI), Y1
 	VMOVUPS      832(DI), Y2
@@ -4560,7 +4560,7 @@ next12:
 	VMOVUPS      Y3, (SI)(R10*1)
 	VMOVUPS      Y4, (SI)(R11*1)
 	VMOVUPS      Y1, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      960(DI), Y0
 	VMOVUPS      992(DI), Y1
 	VMOVUPS      1024(DI), Y2
@@ -4595,11 +4595,11 @@ next12:
 	VMOVUPS      Y3, (SI)(R10*1)
 	VMOVUPS      Y4, (SI)(R11*1)
 	VMOVUPS      Y1, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	MOVQ         DX, SI
 	SHRQ         $0x02, SI
 	ANDQ         $0x08, SI
-	ADDQ         136(AX)(SI*1), CX
+	ADDQ         184(AX)(SI*1), CX
 	ADDQ         $0x20, DX
 	DECQ         BX
 	JNZ          vector
@@ -4704,8 +4704,8 @@ TEXT ·winoInput4AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS c_3f100000<>+0(SB), Z2
 	VMOVUPS c_40100000<>+0(SB), Z3
 	MOVQ    call+0(FP), AX
-	MOVQ    72(AX), CX
-	MOVQ    64(AX), BX
+	MOVQ    96(AX), CX
+	MOVQ    88(AX), BX
 	XORQ    DX, DX
 
 vector:
@@ -4723,7 +4723,7 @@ vector:
 	MOVQ         40(AX), R12
 	ADDQ         DX, R12
 	XORQ         R12, R12
-	BTQ          $0x00, 56(AX)
+	BTQ          $0x00, 80(AX)
 	JCC          skip1
 	VMOVUPS      (DI)(R12*1), Z7
 	VMOVUPS      (R8)(R12*1), Z6
@@ -4753,10 +4753,10 @@ skip1:
 	VMOVAPS Z5, Z16
 
 next2:
-	ADDQ         48(AX), R12
-	BTQ          $0x01, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         168(AX), R13
+	MOVQ         216(AX), R13
 	ADDQ         R12, R13
 	PREFETCHT0   (R8)(R13*1)
 	PREFETCHT0   (R9)(R13*1)
@@ -4790,10 +4790,10 @@ skip3:
 	VMOVAPS Z6, Z17
 
 next4:
-	ADDQ         48(AX), R12
-	BTQ          $0x02, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         168(AX), R13
+	MOVQ         216(AX), R13
 	ADDQ         R12, R13
 	PREFETCHT0   (R8)(R13*1)
 	PREFETCHT0   (R9)(R13*1)
@@ -4827,10 +4827,10 @@ skip5:
 	VMOVAPS Z7, Z18
 
 next6:
-	ADDQ         48(AX), R12
-	BTQ          $0x03, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         168(AX), R13
+	MOVQ         216(AX), R13
 	ADDQ         R12, R13
 	PREFETCHT0   (R8)(R13*1)
 	PREFETCHT0   (R9)(R13*1)
@@ -4864,10 +4864,10 @@ skip7:
 	VMOVAPS Z8, Z19
 
 next8:
-	ADDQ         48(AX), R12
-	BTQ          $0x04, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x04, 80(AX)
 	JCC          skip9
-	MOVQ         168(AX), R13
+	MOVQ         216(AX), R13
 	ADDQ         R12, R13
 	PREFETCHT0   (R8)(R13*1)
 	PREFETCHT0   (R9)(R13*1)
@@ -4901,8 +4901,8 @@ skip9:
 	VMOVAPS Z9, Z20
 
 next10:
-	ADDQ         48(AX), R12
-	BTQ          $0x05, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x05, 80(AX)
 	JCC          skip11
 	VMOVUPS      (DI)(R12*1), Z22
 	VMOVUPS      (R8)(R12*1), Z15
@@ -4932,11 +4932,11 @@ skip11:
 	VMOVAPS Z21, Z21
 
 next12:
-	MOVQ         96(AX), DI
-	MOVQ         104(AX), R8
-	MOVQ         112(AX), R9
-	MOVQ         120(AX), R10
-	MOVQ         128(AX), R11
+	MOVQ         120(AX), DI
+	MOVQ         128(AX), R8
+	MOVQ         136(AX), R9
+	MOVQ         144(AX), R10
+	MOVQ         152(AX), R11
 	VMOVAPS      Z8, Z22
 	VFNMADD231PS Z3, Z6, Z22
 	VMOVAPS      Z7, Z23
@@ -4965,7 +4965,7 @@ next12:
 	VMOVUPS      Z7, (SI)(R9*1)
 	VMOVUPS      Z8, (SI)(R10*1)
 	VMOVUPS      Z5, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z14, Z4
 	VFNMADD231PS Z3, Z12, Z4
 	VMOVAPS      Z13, Z5
@@ -4994,7 +4994,7 @@ next12:
 	VMOVUPS      Z10, (SI)(R9*1)
 	VMOVUPS      Z5, (SI)(R10*1)
 	VMOVUPS      Z9, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z20, Z4
 	VFNMADD231PS Z3, Z18, Z4
 	VMOVAPS      Z19, Z5
@@ -5023,7 +5023,7 @@ next12:
 	VMOVUPS      Z10, (SI)(R9*1)
 	VMOVUPS      Z5, (SI)(R10*1)
 	VMOVUPS      Z9, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	MOVQ         (AX), DI
 	ADDQ         DX, DI
 	MOVQ         8(AX), DI
@@ -5037,7 +5037,7 @@ next12:
 	MOVQ         40(AX), R11
 	ADDQ         DX, R11
 	XORQ         R12, R12
-	BTQ          $0x00, 56(AX)
+	BTQ          $0x00, 80(AX)
 	JCC          skip13
 	VMOVUPS      (DI)(R12*1), Z5
 	VMOVUPS      (R8)(R12*1), Z4
@@ -5067,8 +5067,8 @@ skip13:
 	VMOVAPS Z5, Z16
 
 next14:
-	ADDQ         48(AX), R12
-	BTQ          $0x01, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x01, 80(AX)
 	JCC          skip15
 	VMOVUPS      (DI)(R12*1), Z6
 	VMOVUPS      (R8)(R12*1), Z5
@@ -5098,8 +5098,8 @@ skip15:
 	VMOVAPS Z6, Z17
 
 next16:
-	ADDQ         48(AX), R12
-	BTQ          $0x02, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x02, 80(AX)
 	JCC          skip17
 	VMOVUPS      (DI)(R12*1), Z7
 	VMOVUPS      (R8)(R12*1), Z6
@@ -5129,8 +5129,8 @@ skip17:
 	VMOVAPS Z7, Z18
 
 next18:
-	ADDQ         48(AX), R12
-	BTQ          $0x03, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x03, 80(AX)
 	JCC          skip19
 	VMOVUPS      (DI)(R12*1), Z8
 	VMOVUPS      (R8)(R12*1), Z7
@@ -5160,8 +5160,8 @@ skip19:
 	VMOVAPS Z8, Z19
 
 next20:
-	ADDQ         48(AX), R12
-	BTQ          $0x04, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x04, 80(AX)
 	JCC          skip21
 	VMOVUPS      (DI)(R12*1), Z9
 	VMOVUPS      (R8)(R12*1), Z8
@@ -5191,8 +5191,8 @@ skip21:
 	VMOVAPS Z9, Z20
 
 next22:
-	ADDQ         48(AX), R12
-	BTQ          $0x05, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x05, 80(AX)
 	JCC          skip23
 	VMOVUPS      (DI)(R12*1), Z21
 	VMOVUPS      (R8)(R12*1), Z9
@@ -5222,11 +5222,11 @@ skip23:
 	VMOVAPS Z21, Z21
 
 next24:
-	MOVQ         96(AX), DI
-	MOVQ         104(AX), R8
-	MOVQ         112(AX), R9
-	MOVQ         120(AX), R10
-	MOVQ         128(AX), R11
+	MOVQ         120(AX), DI
+	MOVQ         128(AX), R8
+	MOVQ         136(AX), R9
+	MOVQ         144(AX), R10
+	MOVQ         152(AX), R11
 	VMOVAPS      Z8, Z22
 	VFNMADD231PS Z3, Z6, Z22
 	VMOVAPS      Z7, Z23
@@ -5255,7 +5255,7 @@ next24:
 	VMOVUPS      Z7, (SI)(R9*1)
 	VMOVUPS      Z8, (SI)(R10*1)
 	VMOVUPS      Z5, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z14, Z4
 	VFNMADD231PS Z3, Z12, Z4
 	VMOVAPS      Z13, Z5
@@ -5284,7 +5284,7 @@ next24:
 	VMOVUPS      Z10, (SI)(R9*1)
 	VMOVUPS      Z5, (SI)(R10*1)
 	VMOVUPS      Z9, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z20, Z4
 	VFNMADD231PS Z3, Z18, Z4
 	VMOVAPS      Z19, Z5
@@ -5313,11 +5313,11 @@ next24:
 	VMOVUPS      Z10, (SI)(R9*1)
 	VMOVUPS      Z5, (SI)(R10*1)
 	VMOVUPS      Z9, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	MOVQ         DX, SI
 	SHRQ         $0x03, SI
 	ANDQ         $0x08, SI
-	ADDQ         136(AX)(SI*1), CX
+	ADDQ         184(AX)(SI*1), CX
 	ADDQ         $0x40, DX
 	DECQ         BX
 	JNZ          vector
@@ -5328,13 +5328,13 @@ next24:
 // Requires: AVX, FMA3, MMX+
 TEXT ·winoGrad4AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ         CX, SI
-	MOVQ         152(AX), DI
+	MOVQ         200(AX), DI
 	MOVQ         (AX), R8
 	ADDQ         DX, R8
 	MOVQ         8(AX), R9
@@ -5344,9 +5344,9 @@ vector:
 	MOVQ         24(AX), R11
 	ADDQ         DX, R11
 	XORQ         R12, R12
-	BTQ          $0x00, 56(AX)
+	BTQ          $0x00, 80(AX)
 	JCC          skip1
-	MOVQ         168(AX), R13
+	MOVQ         216(AX), R13
 	ADDQ         R12, R13
 	PREFETCHT0   (R8)(R13*1)
 	PREFETCHT0   (R9)(R13*1)
@@ -5388,10 +5388,10 @@ skip1:
 	VMOVUPS Y0, 640(DI)
 
 next2:
-	ADDQ         48(AX), R12
-	BTQ          $0x01, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         168(AX), R13
+	MOVQ         216(AX), R13
 	ADDQ         R12, R13
 	PREFETCHT0   (R8)(R13*1)
 	PREFETCHT0   (R9)(R13*1)
@@ -5433,10 +5433,10 @@ skip3:
 	VMOVUPS Y0, 672(DI)
 
 next4:
-	ADDQ         48(AX), R12
-	BTQ          $0x02, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         168(AX), R13
+	MOVQ         216(AX), R13
 	ADDQ         R12, R13
 	PREFETCHT0   (R8)(R13*1)
 	PREFETCHT0   (R9)(R13*1)
@@ -5478,10 +5478,10 @@ skip5:
 	VMOVUPS Y0, 704(DI)
 
 next6:
-	ADDQ         48(AX), R12
-	BTQ          $0x03, 56(AX)
+	ADDQ         72(AX), R12
+	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         168(AX), R13
+	MOVQ         216(AX), R13
 	ADDQ         R12, R13
 	PREFETCHT0   (R8)(R13*1)
 	PREFETCHT0   (R9)(R13*1)
@@ -5523,11 +5523,11 @@ skip7:
 	VMOVUPS Y0, 736(DI)
 
 next8:
-	MOVQ         96(AX), R8
-	MOVQ         104(AX), R9
-	MOVQ         112(AX), R10
-	MOVQ         120(AX), R11
-	MOVQ         128(AX), R12
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
 	VMOVUPS      (DI), Y0
 	VMOVUPS      32(DI), Y1
 	VMOVUPS      64(DI), Y2
@@ -5552,7 +5552,7 @@ next8:
 	VMOVUPS      Y2, (SI)(R10*1)
 	VMOVUPS      Y5, (SI)(R11*1)
 	VMOVUPS      Y3, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      128(DI), Y0
 	VMOVUPS      160(DI), Y1
 	VMOVUPS      192(DI), Y2
@@ -5577,7 +5577,7 @@ next8:
 	VMOVUPS      Y2, (SI)(R10*1)
 	VMOVUPS      Y5, (SI)(R11*1)
 	VMOVUPS      Y3, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      256(DI), Y0
 	VMOVUPS      288(DI), Y1
 	VMOVUPS      320(DI), Y2
@@ -5602,7 +5602,7 @@ next8:
 	VMOVUPS      Y2, (SI)(R10*1)
 	VMOVUPS      Y5, (SI)(R11*1)
 	VMOVUPS      Y3, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      384(DI), Y0
 	VMOVUPS      416(DI), Y1
 	VMOVUPS      448(DI), Y2
@@ -5627,7 +5627,7 @@ next8:
 	VMOVUPS      Y2, (SI)(R10*1)
 	VMOVUPS      Y5, (SI)(R11*1)
 	VMOVUPS      Y3, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      512(DI), Y0
 	VMOVUPS      544(DI), Y1
 	VMOVUPS      576(DI), Y2
@@ -5652,7 +5652,7 @@ next8:
 	VMOVUPS      Y2, (SI)(R10*1)
 	VMOVUPS      Y5, (SI)(R11*1)
 	VMOVUPS      Y3, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      640(DI), Y0
 	VMOVUPS      672(DI), Y1
 	VMOVUPS      704(DI), Y2
@@ -5677,11 +5677,11 @@ next8:
 	VMOVUPS      Y2, (SI)(R10*1)
 	VMOVUPS      Y5, (SI)(R11*1)
 	VMOVUPS      Y3, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	MOVQ         DX, SI
 	SHRQ         $0x02, SI
 	ANDQ         $0x08, SI
-	ADDQ         136(AX)(SI*1), CX
+	ADDQ         184(AX)(SI*1), CX
 	ADDQ         $0x20, DX
 	DECQ         BX
 	JNZ          vector
@@ -5692,8 +5692,8 @@ next8:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·winoGrad4AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
@@ -5707,9 +5707,9 @@ vector:
 	MOVQ         24(AX), R10
 	ADDQ         DX, R10
 	XORQ         R11, R11
-	BTQ          $0x00, 56(AX)
+	BTQ          $0x00, 80(AX)
 	JCC          skip1
-	MOVQ         168(AX), R12
+	MOVQ         216(AX), R12
 	ADDQ         R11, R12
 	PREFETCHT0   (DI)(R12*1)
 	PREFETCHT0   (R8)(R12*1)
@@ -5751,10 +5751,10 @@ skip1:
 	VMOVAPS Z1, Z20
 
 next2:
-	ADDQ         48(AX), R11
-	BTQ          $0x01, 56(AX)
+	ADDQ         72(AX), R11
+	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         168(AX), R12
+	MOVQ         216(AX), R12
 	ADDQ         R11, R12
 	PREFETCHT0   (DI)(R12*1)
 	PREFETCHT0   (R8)(R12*1)
@@ -5796,10 +5796,10 @@ skip3:
 	VMOVAPS Z2, Z21
 
 next4:
-	ADDQ         48(AX), R11
-	BTQ          $0x02, 56(AX)
+	ADDQ         72(AX), R11
+	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         168(AX), R12
+	MOVQ         216(AX), R12
 	ADDQ         R11, R12
 	PREFETCHT0   (DI)(R12*1)
 	PREFETCHT0   (R8)(R12*1)
@@ -5841,10 +5841,10 @@ skip5:
 	VMOVAPS Z3, Z22
 
 next6:
-	ADDQ         48(AX), R11
-	BTQ          $0x03, 56(AX)
+	ADDQ         72(AX), R11
+	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         168(AX), R12
+	MOVQ         216(AX), R12
 	ADDQ         R11, R12
 	PREFETCHT0   (DI)(R12*1)
 	PREFETCHT0   (R8)(R12*1)
@@ -5886,11 +5886,11 @@ skip7:
 	VMOVAPS Z23, Z23
 
 next8:
-	MOVQ         96(AX), DI
-	MOVQ         104(AX), R8
-	MOVQ         112(AX), R9
-	MOVQ         120(AX), R10
-	MOVQ         128(AX), R11
+	MOVQ         120(AX), DI
+	MOVQ         128(AX), R8
+	MOVQ         136(AX), R9
+	MOVQ         144(AX), R10
+	MOVQ         152(AX), R11
 	VMOVAPS      Z0, Z24
 	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z24
 	VMOVAPS      Z1, Z25
@@ -5911,7 +5911,7 @@ next8:
 	VMOVUPS      Z2, (SI)(R9*1)
 	VMOVUPS      Z25, (SI)(R10*1)
 	VMOVUPS      Z3, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z4, Z0
 	VFMADD231PS  c_3f100000<>+0(SB), Z6, Z0
 	VMOVAPS      Z5, Z1
@@ -5932,7 +5932,7 @@ next8:
 	VMOVUPS      Z5, (SI)(R9*1)
 	VMOVUPS      Z1, (SI)(R10*1)
 	VMOVUPS      Z7, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z8, Z0
 	VFMADD231PS  c_3f100000<>+0(SB), Z10, Z0
 	VMOVAPS      Z9, Z1
@@ -5953,7 +5953,7 @@ next8:
 	VMOVUPS      Z4, (SI)(R9*1)
 	VMOVUPS      Z1, (SI)(R10*1)
 	VMOVUPS      Z11, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z12, Z0
 	VFMADD231PS  c_3f100000<>+0(SB), Z14, Z0
 	VMOVAPS      Z13, Z1
@@ -5974,7 +5974,7 @@ next8:
 	VMOVUPS      Z4, (SI)(R9*1)
 	VMOVUPS      Z1, (SI)(R10*1)
 	VMOVUPS      Z15, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z16, Z0
 	VFMADD231PS  c_3f100000<>+0(SB), Z18, Z0
 	VMOVAPS      Z17, Z1
@@ -5995,7 +5995,7 @@ next8:
 	VMOVUPS      Z4, (SI)(R9*1)
 	VMOVUPS      Z1, (SI)(R10*1)
 	VMOVUPS      Z19, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVAPS      Z20, Z0
 	VFMADD231PS  c_3f100000<>+0(SB), Z22, Z0
 	VMOVAPS      Z21, Z1
@@ -6016,11 +6016,11 @@ next8:
 	VMOVUPS      Z4, (SI)(R9*1)
 	VMOVUPS      Z1, (SI)(R10*1)
 	VMOVUPS      Z23, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	MOVQ         DX, SI
 	SHRQ         $0x03, SI
 	ANDQ         $0x08, SI
-	ADDQ         136(AX)(SI*1), CX
+	ADDQ         184(AX)(SI*1), CX
 	ADDQ         $0x40, DX
 	DECQ         BX
 	JNZ          vector
@@ -6031,13 +6031,13 @@ next8:
 // Requires: AVX, FMA3, MMX+
 TEXT ·winoWeights4AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ         CX, SI
-	MOVQ         152(AX), DI
+	MOVQ         200(AX), DI
 	MOVQ         (AX), R8
 	ADDQ         DX, R8
 	MOVQ         8(AX), R9
@@ -6045,9 +6045,9 @@ vector:
 	MOVQ         16(AX), R10
 	ADDQ         DX, R10
 	XORQ         R11, R11
-	BTQ          $0x00, 56(AX)
+	BTQ          $0x00, 80(AX)
 	JCC          skip1
-	MOVQ         168(AX), R12
+	MOVQ         216(AX), R12
 	ADDQ         R11, R12
 	PREFETCHT0   (R8)(R12*1)
 	PREFETCHT0   (R9)(R12*1)
@@ -6086,10 +6086,10 @@ skip1:
 	VMOVUPS Y0, 480(DI)
 
 next2:
-	ADDQ         48(AX), R11
-	BTQ          $0x01, 56(AX)
+	ADDQ         72(AX), R11
+	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         168(AX), R12
+	MOVQ         216(AX), R12
 	ADDQ         R11, R12
 	PREFETCHT0   (R8)(R12*1)
 	PREFETCHT0   (R9)(R12*1)
@@ -6128,10 +6128,10 @@ skip3:
 	VMOVUPS Y0, 512(DI)
 
 next4:
-	ADDQ         48(AX), R11
-	BTQ          $0x02, 56(AX)
+	ADDQ         72(AX), R11
+	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         168(AX), R12
+	MOVQ         216(AX), R12
 	ADDQ         R11, R12
 	PREFETCHT0   (R8)(R12*1)
 	PREFETCHT0   (R9)(R12*1)
@@ -6170,11 +6170,11 @@ skip5:
 	VMOVUPS Y0, 544(DI)
 
 next6:
-	MOVQ         96(AX), R8
-	MOVQ         104(AX), R9
-	MOVQ         112(AX), R10
-	MOVQ         120(AX), R11
-	MOVQ         128(AX), R12
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
 	VMOVUPS      (DI), Y0
 	VMOVUPS      32(DI), Y1
 	VMOVUPS      64(DI), Y2
@@ -6197,7 +6197,7 @@ next6:
 	VMOVUPS      Y6, (SI)(R10*1)
 	VMOVUPS      Y0, (SI)(R11*1)
 	VMOVUPS      Y2, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      96(DI), Y0
 	VMOVUPS      128(DI), Y1
 	VMOVUPS      160(DI), Y2
@@ -6220,7 +6220,7 @@ next6:
 	VMOVUPS      Y6, (SI)(R10*1)
 	VMOVUPS      Y0, (SI)(R11*1)
 	VMOVUPS      Y2, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      192(DI), Y0
 	VMOVUPS      224(DI), Y1
 	VMOVUPS      256(DI), Y2
@@ -6243,7 +6243,7 @@ next6:
 	VMOVUPS      Y6, (SI)(R10*1)
 	VMOVUPS      Y0, (SI)(R11*1)
 	VMOVUPS      Y2, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      288(DI), Y0
 	VMOVUPS      320(DI), Y1
 	VMOVUPS      352(DI), Y2
@@ -6266,7 +6266,7 @@ next6:
 	VMOVUPS      Y6, (SI)(R10*1)
 	VMOVUPS      Y0, (SI)(R11*1)
 	VMOVUPS      Y2, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      384(DI), Y0
 	VMOVUPS      416(DI), Y1
 	VMOVUPS      448(DI), Y2
@@ -6289,7 +6289,7 @@ next6:
 	VMOVUPS      Y6, (SI)(R10*1)
 	VMOVUPS      Y0, (SI)(R11*1)
 	VMOVUPS      Y2, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMOVUPS      480(DI), Y0
 	VMOVUPS      512(DI), Y1
 	VMOVUPS      544(DI), Y2
@@ -6312,11 +6312,11 @@ next6:
 	VMOVUPS      Y6, (SI)(R10*1)
 	VMOVUPS      Y0, (SI)(R11*1)
 	VMOVUPS      Y2, (SI)(R12*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	MOVQ         DX, SI
 	SHRQ         $0x02, SI
 	ANDQ         $0x08, SI
-	ADDQ         136(AX)(SI*1), CX
+	ADDQ         184(AX)(SI*1), CX
 	ADDQ         $0x20, DX
 	DECQ         BX
 	JNZ          vector
@@ -6453,8 +6453,8 @@ GLOBL c_3e4a4588<>(SB), RODATA|NOPTR, $64
 // Requires: AVX, AVX512F, MMX+
 TEXT ·winoWeights4AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
@@ -6466,9 +6466,9 @@ vector:
 	MOVQ         16(AX), R9
 	ADDQ         DX, R9
 	XORQ         R10, R10
-	BTQ          $0x00, 56(AX)
+	BTQ          $0x00, 80(AX)
 	JCC          skip1
-	MOVQ         168(AX), R11
+	MOVQ         216(AX), R11
 	ADDQ         R10, R11
 	PREFETCHT0   (DI)(R11*1)
 	PREFETCHT0   (R8)(R11*1)
@@ -6507,10 +6507,10 @@ skip1:
 	VMOVAPS Z1, Z15
 
 next2:
-	ADDQ         48(AX), R10
-	BTQ          $0x01, 56(AX)
+	ADDQ         72(AX), R10
+	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         168(AX), R11
+	MOVQ         216(AX), R11
 	ADDQ         R10, R11
 	PREFETCHT0   (DI)(R11*1)
 	PREFETCHT0   (R8)(R11*1)
@@ -6549,10 +6549,10 @@ skip3:
 	VMOVAPS Z2, Z16
 
 next4:
-	ADDQ         48(AX), R10
-	BTQ          $0x02, 56(AX)
+	ADDQ         72(AX), R10
+	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         168(AX), R11
+	MOVQ         216(AX), R11
 	ADDQ         R10, R11
 	PREFETCHT0   (DI)(R11*1)
 	PREFETCHT0   (R8)(R11*1)
@@ -6591,11 +6591,11 @@ skip5:
 	VMOVAPS Z17, Z17
 
 next6:
-	MOVQ         96(AX), DI
-	MOVQ         104(AX), R8
-	MOVQ         112(AX), R9
-	MOVQ         120(AX), R10
-	MOVQ         128(AX), R11
+	MOVQ         120(AX), DI
+	MOVQ         128(AX), R8
+	MOVQ         136(AX), R9
+	MOVQ         144(AX), R10
+	MOVQ         152(AX), R11
 	VMULPS       c_3f4a4588<>+0(SB), Z0, Z18
 	VMULPS       c_bf06d905<>+0(SB), Z0, Z19
 	VMOVAPS      Z19, Z19
@@ -6615,7 +6615,7 @@ next6:
 	VMOVUPS      Z21, (SI)(R9*1)
 	VMOVUPS      Z0, (SI)(R10*1)
 	VMOVUPS      Z2, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMULPS       c_3f4a4588<>+0(SB), Z3, Z0
 	VMULPS       c_bf06d905<>+0(SB), Z3, Z1
 	VMOVAPS      Z1, Z1
@@ -6635,7 +6635,7 @@ next6:
 	VMOVUPS      Z18, (SI)(R9*1)
 	VMOVUPS      Z3, (SI)(R10*1)
 	VMOVUPS      Z5, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMULPS       c_3f4a4588<>+0(SB), Z6, Z0
 	VMULPS       c_bf06d905<>+0(SB), Z6, Z1
 	VMOVAPS      Z1, Z1
@@ -6655,7 +6655,7 @@ next6:
 	VMOVUPS      Z4, (SI)(R9*1)
 	VMOVUPS      Z3, (SI)(R10*1)
 	VMOVUPS      Z8, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMULPS       c_3f4a4588<>+0(SB), Z9, Z0
 	VMULPS       c_bf06d905<>+0(SB), Z9, Z1
 	VMOVAPS      Z1, Z1
@@ -6675,7 +6675,7 @@ next6:
 	VMOVUPS      Z4, (SI)(R9*1)
 	VMOVUPS      Z3, (SI)(R10*1)
 	VMOVUPS      Z11, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMULPS       c_3f4a4588<>+0(SB), Z12, Z0
 	VMULPS       c_bf06d905<>+0(SB), Z12, Z1
 	VMOVAPS      Z1, Z1
@@ -6695,7 +6695,7 @@ next6:
 	VMOVUPS      Z4, (SI)(R9*1)
 	VMOVUPS      Z3, (SI)(R10*1)
 	VMOVUPS      Z14, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	VMULPS       c_3f4a4588<>+0(SB), Z15, Z0
 	VMULPS       c_bf06d905<>+0(SB), Z15, Z1
 	VMOVAPS      Z1, Z1
@@ -6715,11 +6715,11 @@ next6:
 	VMOVUPS      Z4, (SI)(R9*1)
 	VMOVUPS      Z3, (SI)(R10*1)
 	VMOVUPS      Z17, (SI)(R11*1)
-	ADDQ         80(AX), SI
+	ADDQ         104(AX), SI
 	MOVQ         DX, SI
 	SHRQ         $0x03, SI
 	ANDQ         $0x08, SI
-	ADDQ         136(AX)(SI*1), CX
+	ADDQ         184(AX)(SI*1), CX
 	ADDQ         $0x40, DX
 	DECQ         BX
 	JNZ          vector
@@ -6730,18 +6730,18 @@ next6:
 // Requires: AVX, FMA3, MMX+
 TEXT ·winoOutput4AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
-	MOVQ        152(AX), SI
+	MOVQ        200(AX), SI
 	MOVQ        CX, DI
-	MOVQ        96(AX), R8
-	MOVQ        104(AX), R9
-	MOVQ        112(AX), R10
-	MOVQ        120(AX), R11
-	MOVQ        128(AX), R12
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -6764,7 +6764,7 @@ vector:
 	VMOVUPS     Y4, 32(SI)
 	VMOVUPS     Y6, 64(SI)
 	VMOVUPS     Y5, 96(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -6787,7 +6787,7 @@ vector:
 	VMOVUPS     Y4, 160(SI)
 	VMOVUPS     Y6, 192(SI)
 	VMOVUPS     Y5, 224(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -6810,7 +6810,7 @@ vector:
 	VMOVUPS     Y4, 288(SI)
 	VMOVUPS     Y6, 320(SI)
 	VMOVUPS     Y5, 352(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -6833,7 +6833,7 @@ vector:
 	VMOVUPS     Y4, 416(SI)
 	VMOVUPS     Y6, 448(SI)
 	VMOVUPS     Y5, 480(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -6856,7 +6856,7 @@ vector:
 	VMOVUPS     Y4, 544(SI)
 	VMOVUPS     Y6, 576(SI)
 	VMOVUPS     Y5, 608(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -6888,9 +6888,9 @@ vector:
 	MOVQ        24(AX), R10
 	ADDQ        DX, R10
 	XORQ        R11, R11
-	BTQ         $0x00, 56(AX)
+	BTQ         $0x00, 80(AX)
 	JCC         skip1
-	MOVQ        168(AX), R12
+	MOVQ        216(AX), R12
 	ADDQ        R11, R12
 	PREFETCHT0  (DI)(R12*1)
 	PREFETCHT0  (R8)(R12*1)
@@ -6914,7 +6914,7 @@ vector:
 	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
 	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
 	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
-	MOVQ        160(AX), R12
+	MOVQ        208(AX), R12
 	TESTQ       R12, R12
 	JZ          unbiased3
 	VADDPS      (R12)(DX*1), Y0, Y0
@@ -6929,10 +6929,10 @@ unbiased3:
 	VMOVUPS Y5, (R10)(R11*1)
 
 skip1:
-	ADDQ        48(AX), R11
-	BTQ         $0x01, 56(AX)
+	ADDQ        72(AX), R11
+	BTQ         $0x01, 80(AX)
 	JCC         skip4
-	MOVQ        168(AX), R12
+	MOVQ        216(AX), R12
 	ADDQ        R11, R12
 	PREFETCHT0  (DI)(R12*1)
 	PREFETCHT0  (R8)(R12*1)
@@ -6956,7 +6956,7 @@ skip1:
 	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
 	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
 	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
-	MOVQ        160(AX), R12
+	MOVQ        208(AX), R12
 	TESTQ       R12, R12
 	JZ          unbiased6
 	VADDPS      (R12)(DX*1), Y0, Y0
@@ -6971,10 +6971,10 @@ unbiased6:
 	VMOVUPS Y5, (R10)(R11*1)
 
 skip4:
-	ADDQ        48(AX), R11
-	BTQ         $0x02, 56(AX)
+	ADDQ        72(AX), R11
+	BTQ         $0x02, 80(AX)
 	JCC         skip7
-	MOVQ        168(AX), R12
+	MOVQ        216(AX), R12
 	ADDQ        R11, R12
 	PREFETCHT0  (DI)(R12*1)
 	PREFETCHT0  (R8)(R12*1)
@@ -6998,7 +6998,7 @@ skip4:
 	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
 	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
 	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
-	MOVQ        160(AX), R12
+	MOVQ        208(AX), R12
 	TESTQ       R12, R12
 	JZ          unbiased9
 	VADDPS      (R12)(DX*1), Y0, Y0
@@ -7013,10 +7013,10 @@ unbiased9:
 	VMOVUPS Y5, (R10)(R11*1)
 
 skip7:
-	ADDQ        48(AX), R11
-	BTQ         $0x03, 56(AX)
+	ADDQ        72(AX), R11
+	BTQ         $0x03, 80(AX)
 	JCC         skip10
-	MOVQ        168(AX), R12
+	MOVQ        216(AX), R12
 	ADDQ        R11, R12
 	PREFETCHT0  (DI)(R12*1)
 	PREFETCHT0  (R8)(R12*1)
@@ -7040,7 +7040,7 @@ skip7:
 	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
 	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
 	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
-	MOVQ        160(AX), SI
+	MOVQ        208(AX), SI
 	TESTQ       SI, SI
 	JZ          unbiased12
 	VADDPS      (SI)(DX*1), Y0, Y0
@@ -7058,7 +7058,7 @@ skip10:
 	MOVQ DX, SI
 	SHRQ $0x02, SI
 	ANDQ $0x08, SI
-	ADDQ 136(AX)(SI*1), CX
+	ADDQ 184(AX)(SI*1), CX
 	ADDQ $0x20, DX
 	DECQ BX
 	JNZ  vector
@@ -7105,17 +7105,17 @@ GLOBL c_40580000<>(SB), RODATA|NOPTR, $64
 // Requires: AVX, AVX512F, MMX+
 TEXT ·winoOutput4AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ        CX, SI
-	MOVQ        96(AX), DI
-	MOVQ        104(AX), R8
-	MOVQ        112(AX), R9
-	MOVQ        120(AX), R10
-	MOVQ        128(AX), R11
+	MOVQ        120(AX), DI
+	MOVQ        128(AX), R8
+	MOVQ        136(AX), R9
+	MOVQ        144(AX), R10
+	MOVQ        152(AX), R11
 	VMOVUPS     (SI), Z1
 	VMOVUPS     (SI)(DI*1), Z0
 	VMOVUPS     (SI)(R8*1), Z4
@@ -7138,7 +7138,7 @@ vector:
 	VMOVAPS     Z1, Z1
 	VMOVAPS     Z2, Z2
 	VMOVAPS     Z3, Z3
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z5
 	VMOVUPS     (SI)(DI*1), Z4
 	VMOVUPS     (SI)(R8*1), Z8
@@ -7161,7 +7161,7 @@ vector:
 	VMOVAPS     Z5, Z5
 	VMOVAPS     Z6, Z6
 	VMOVAPS     Z7, Z7
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z9
 	VMOVUPS     (SI)(DI*1), Z8
 	VMOVUPS     (SI)(R8*1), Z12
@@ -7184,7 +7184,7 @@ vector:
 	VMOVAPS     Z9, Z9
 	VMOVAPS     Z10, Z10
 	VMOVAPS     Z11, Z11
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z13
 	VMOVUPS     (SI)(DI*1), Z12
 	VMOVUPS     (SI)(R8*1), Z16
@@ -7207,7 +7207,7 @@ vector:
 	VMOVAPS     Z13, Z13
 	VMOVAPS     Z14, Z14
 	VMOVAPS     Z15, Z15
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z17
 	VMOVUPS     (SI)(DI*1), Z16
 	VMOVUPS     (SI)(R8*1), Z20
@@ -7230,7 +7230,7 @@ vector:
 	VMOVAPS     Z17, Z17
 	VMOVAPS     Z18, Z18
 	VMOVAPS     Z19, Z19
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z21
 	VMOVUPS     (SI)(DI*1), Z20
 	VMOVUPS     (SI)(R8*1), Z24
@@ -7262,9 +7262,9 @@ vector:
 	MOVQ        24(AX), R9
 	ADDQ        DX, R9
 	XORQ        R10, R10
-	BTQ         $0x00, 56(AX)
+	BTQ         $0x00, 80(AX)
 	JCC         skip1
-	MOVQ        168(AX), R11
+	MOVQ        216(AX), R11
 	ADDQ        R10, R11
 	PREFETCHT0  (SI)(R11*1)
 	PREFETCHT0  (DI)(R11*1)
@@ -7282,7 +7282,7 @@ vector:
 	VFMADD231PS c_40100000<>+0(SB), Z8, Z24
 	VFMADD231PS c_3ed80000<>+0(SB), Z4, Z20
 	VFMADD231PS c_40580000<>+0(SB), Z12, Z20
-	MOVQ        160(AX), R11
+	MOVQ        208(AX), R11
 	TESTQ       R11, R11
 	JZ          unbiased3
 	VADDPS      (R11)(DX*1), Z0, Z0
@@ -7297,10 +7297,10 @@ unbiased3:
 	VMOVUPS Z20, (R9)(R10*1)
 
 skip1:
-	ADDQ        48(AX), R10
-	BTQ         $0x01, 56(AX)
+	ADDQ        72(AX), R10
+	BTQ         $0x01, 80(AX)
 	JCC         skip4
-	MOVQ        168(AX), R11
+	MOVQ        216(AX), R11
 	ADDQ        R10, R11
 	PREFETCHT0  (SI)(R11*1)
 	PREFETCHT0  (DI)(R11*1)
@@ -7318,7 +7318,7 @@ skip1:
 	VFMADD231PS c_40100000<>+0(SB), Z5, Z0
 	VFMADD231PS c_3ed80000<>+0(SB), Z4, Z21
 	VFMADD231PS c_40580000<>+0(SB), Z8, Z21
-	MOVQ        160(AX), R11
+	MOVQ        208(AX), R11
 	TESTQ       R11, R11
 	JZ          unbiased6
 	VADDPS      (R11)(DX*1), Z1, Z1
@@ -7333,10 +7333,10 @@ unbiased6:
 	VMOVUPS Z21, (R9)(R10*1)
 
 skip4:
-	ADDQ        48(AX), R10
-	BTQ         $0x02, 56(AX)
+	ADDQ        72(AX), R10
+	BTQ         $0x02, 80(AX)
 	JCC         skip7
-	MOVQ        168(AX), R11
+	MOVQ        216(AX), R11
 	ADDQ        R10, R11
 	PREFETCHT0  (SI)(R11*1)
 	PREFETCHT0  (DI)(R11*1)
@@ -7354,7 +7354,7 @@ skip4:
 	VFMADD231PS c_40100000<>+0(SB), Z4, Z0
 	VFMADD231PS c_3ed80000<>+0(SB), Z1, Z22
 	VFMADD231PS c_40580000<>+0(SB), Z5, Z22
-	MOVQ        160(AX), R11
+	MOVQ        208(AX), R11
 	TESTQ       R11, R11
 	JZ          unbiased9
 	VADDPS      (R11)(DX*1), Z2, Z2
@@ -7369,10 +7369,10 @@ unbiased9:
 	VMOVUPS Z22, (R9)(R10*1)
 
 skip7:
-	ADDQ        48(AX), R10
-	BTQ         $0x03, 56(AX)
+	ADDQ        72(AX), R10
+	BTQ         $0x03, 80(AX)
 	JCC         skip10
-	MOVQ        168(AX), R11
+	MOVQ        216(AX), R11
 	ADDQ        R10, R11
 	PREFETCHT0  (SI)(R11*1)
 	PREFETCHT0  (DI)(R11*1)
@@ -7390,7 +7390,7 @@ skip7:
 	VFMADD231PS c_40100000<>+0(SB), Z2, Z0
 	VFMADD231PS c_3ed80000<>+0(SB), Z1, Z23
 	VFMADD231PS c_40580000<>+0(SB), Z4, Z23
-	MOVQ        160(AX), R11
+	MOVQ        208(AX), R11
 	TESTQ       R11, R11
 	JZ          unbiased12
 	VADDPS      (R11)(DX*1), Z3, Z3
@@ -7408,7 +7408,1773 @@ skip10:
 	MOVQ DX, SI
 	SHRQ $0x03, SI
 	ANDQ $0x08, SI
-	ADDQ 136(AX)(SI*1), CX
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutput4SumAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutput4SumAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, (SI)
+	VMOVUPS     Y4, 32(SI)
+	VMOVUPS     Y6, 64(SI)
+	VMOVUPS     Y5, 96(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 128(SI)
+	VMOVUPS     Y4, 160(SI)
+	VMOVUPS     Y6, 192(SI)
+	VMOVUPS     Y5, 224(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 256(SI)
+	VMOVUPS     Y4, 288(SI)
+	VMOVUPS     Y6, 320(SI)
+	VMOVUPS     Y5, 352(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 384(SI)
+	VMOVUPS     Y4, 416(SI)
+	VMOVUPS     Y6, 448(SI)
+	VMOVUPS     Y5, 480(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 512(SI)
+	VMOVUPS     Y4, 544(SI)
+	VMOVUPS     Y6, 576(SI)
+	VMOVUPS     Y5, 608(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 640(SI)
+	VMOVUPS     Y4, 672(SI)
+	VMOVUPS     Y6, 704(SI)
+	VMOVUPS     Y5, 736(SI)
+	MOVQ        (AX), DI
+	ADDQ        DX, DI
+	MOVQ        8(AX), R8
+	ADDQ        DX, R8
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	MOVQ        24(AX), R10
+	ADDQ        DX, R10
+	XORQ        R11, R11
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     128(SI), Y1
+	VMOVUPS     256(SI), Y2
+	VMOVUPS     384(SI), Y3
+	VMOVUPS     512(SI), Y4
+	VMOVUPS     640(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased3
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y4, Y4
+	VADDPS      (R12)(DX*1), Y6, Y6
+	VADDPS      (R12)(DX*1), Y5, Y5
+
+unbiased3:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone4
+	VADDPS     (R13)(R12*1), Y0, Y0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Y4, Y4
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Y6, Y6
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Y5, Y5
+	PREFETCHT0 (R13)(R14*1)
+
+alone4:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept5
+	VMOVUPS    Y0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Y4, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Y6, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Y5, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept5:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain6
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Y1
+	VBROADCASTSS 240(AX), Y2
+	VFMADD213PS  (R13)(DX*1), Y1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VFMADD213PS  (R13)(DX*1), Y1, Y4
+	VMAXPS       Y4, Y2, Y4
+	VFMADD213PS  (R13)(DX*1), Y1, Y6
+	VMAXPS       Y6, Y2, Y6
+	VFMADD213PS  (R13)(DX*1), Y1, Y5
+	VMAXPS       Y5, Y2, Y5
+
+plain6:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y4, (R8)(R11*1)
+	VMOVUPS Y6, (R9)(R11*1)
+	VMOVUPS Y5, (R10)(R11*1)
+
+skip1:
+	ADDQ        72(AX), R11
+	BTQ         $0x01, 80(AX)
+	JCC         skip7
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     32(SI), Y0
+	VMOVUPS     160(SI), Y1
+	VMOVUPS     288(SI), Y2
+	VMOVUPS     416(SI), Y3
+	VMOVUPS     544(SI), Y4
+	VMOVUPS     672(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased9
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y4, Y4
+	VADDPS      (R12)(DX*1), Y6, Y6
+	VADDPS      (R12)(DX*1), Y5, Y5
+
+unbiased9:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone10
+	VADDPS     (R13)(R12*1), Y0, Y0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Y4, Y4
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Y6, Y6
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Y5, Y5
+	PREFETCHT0 (R13)(R14*1)
+
+alone10:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept11
+	VMOVUPS    Y0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Y4, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Y6, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Y5, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept11:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain12
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Y1
+	VBROADCASTSS 240(AX), Y2
+	VFMADD213PS  (R13)(DX*1), Y1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VFMADD213PS  (R13)(DX*1), Y1, Y4
+	VMAXPS       Y4, Y2, Y4
+	VFMADD213PS  (R13)(DX*1), Y1, Y6
+	VMAXPS       Y6, Y2, Y6
+	VFMADD213PS  (R13)(DX*1), Y1, Y5
+	VMAXPS       Y5, Y2, Y5
+
+plain12:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y4, (R8)(R11*1)
+	VMOVUPS Y6, (R9)(R11*1)
+	VMOVUPS Y5, (R10)(R11*1)
+
+skip7:
+	ADDQ        72(AX), R11
+	BTQ         $0x02, 80(AX)
+	JCC         skip13
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     192(SI), Y1
+	VMOVUPS     320(SI), Y2
+	VMOVUPS     448(SI), Y3
+	VMOVUPS     576(SI), Y4
+	VMOVUPS     704(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased15
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y4, Y4
+	VADDPS      (R12)(DX*1), Y6, Y6
+	VADDPS      (R12)(DX*1), Y5, Y5
+
+unbiased15:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone16
+	VADDPS     (R13)(R12*1), Y0, Y0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Y4, Y4
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Y6, Y6
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Y5, Y5
+	PREFETCHT0 (R13)(R14*1)
+
+alone16:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept17
+	VMOVUPS    Y0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Y4, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Y6, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Y5, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept17:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain18
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Y1
+	VBROADCASTSS 240(AX), Y2
+	VFMADD213PS  (R13)(DX*1), Y1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VFMADD213PS  (R13)(DX*1), Y1, Y4
+	VMAXPS       Y4, Y2, Y4
+	VFMADD213PS  (R13)(DX*1), Y1, Y6
+	VMAXPS       Y6, Y2, Y6
+	VFMADD213PS  (R13)(DX*1), Y1, Y5
+	VMAXPS       Y5, Y2, Y5
+
+plain18:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y4, (R8)(R11*1)
+	VMOVUPS Y6, (R9)(R11*1)
+	VMOVUPS Y5, (R10)(R11*1)
+
+skip13:
+	ADDQ        72(AX), R11
+	BTQ         $0x03, 80(AX)
+	JCC         skip19
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     96(SI), Y0
+	VMOVUPS     224(SI), Y1
+	VMOVUPS     352(SI), Y2
+	VMOVUPS     480(SI), Y3
+	VMOVUPS     608(SI), Y4
+	VMOVUPS     736(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased21
+	VADDPS      (SI)(DX*1), Y0, Y0
+	VADDPS      (SI)(DX*1), Y4, Y4
+	VADDPS      (SI)(DX*1), Y6, Y6
+	VADDPS      (SI)(DX*1), Y5, Y5
+
+unbiased21:
+	LEAQ       (R11)(DX*1), SI
+	MOVQ       216(AX), R13
+	ADDQ       SI, R13
+	MOVQ       248(AX), R12
+	TESTQ      R12, R12
+	JZ         alone22
+	VADDPS     (R12)(SI*1), Y0, Y0
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       256(AX), R12
+	VADDPS     (R12)(SI*1), Y4, Y4
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       264(AX), R12
+	VADDPS     (R12)(SI*1), Y6, Y6
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       272(AX), R12
+	VADDPS     (R12)(SI*1), Y5, Y5
+	PREFETCHT0 (R12)(R13*1)
+
+alone22:
+	MOVQ       280(AX), R12
+	TESTQ      R12, R12
+	JZ         unkept23
+	VMOVUPS    Y0, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       288(AX), R12
+	VMOVUPS    Y4, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       296(AX), R12
+	VMOVUPS    Y6, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       304(AX), R12
+	VMOVUPS    Y5, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+
+unkept23:
+	MOVQ         224(AX), R12
+	TESTQ        R12, R12
+	JZ           plain24
+	MOVQ         224(AX), SI
+	MOVQ         232(AX), R12
+	VMOVUPS      (SI)(DX*1), Y1
+	VBROADCASTSS 240(AX), Y2
+	VFMADD213PS  (R12)(DX*1), Y1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VFMADD213PS  (R12)(DX*1), Y1, Y4
+	VMAXPS       Y4, Y2, Y4
+	VFMADD213PS  (R12)(DX*1), Y1, Y6
+	VMAXPS       Y6, Y2, Y6
+	VFMADD213PS  (R12)(DX*1), Y1, Y5
+	VMAXPS       Y5, Y2, Y5
+
+plain24:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y4, (R8)(R11*1)
+	VMOVUPS Y6, (R9)(R11*1)
+	VMOVUPS Y5, (R10)(R11*1)
+
+skip19:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutput4SumAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutput4SumAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        CX, SI
+	MOVQ        120(AX), DI
+	MOVQ        128(AX), R8
+	MOVQ        136(AX), R9
+	MOVQ        144(AX), R10
+	MOVQ        152(AX), R11
+	VMOVUPS     (SI), Z1
+	VMOVUPS     (SI)(DI*1), Z0
+	VMOVUPS     (SI)(R8*1), Z4
+	VMOVUPS     (SI)(R9*1), Z5
+	VMOVUPS     (SI)(R10*1), Z6
+	VMOVUPS     (SI)(R11*1), Z3
+	VADDPS      Z4, Z0, Z2
+	VSUBPS      Z4, Z0, Z0
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z4, Z1, Z6
+	VMULPS      c_3f400000<>+0(SB), Z0, Z1
+	VMULPS      c_3f100000<>+0(SB), Z2, Z2
+	VFMADD231PS c_3fc00000<>+0(SB), Z5, Z1
+	VFMADD231PS c_40100000<>+0(SB), Z4, Z2
+	VFMADD231PS c_3ed80000<>+0(SB), Z0, Z3
+	VFMADD231PS c_40580000<>+0(SB), Z5, Z3
+	VMOVAPS     Z6, Z0
+	VMOVAPS     Z1, Z1
+	VMOVAPS     Z2, Z2
+	VMOVAPS     Z3, Z3
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z5
+	VMOVUPS     (SI)(DI*1), Z4
+	VMOVUPS     (SI)(R8*1), Z8
+	VMOVUPS     (SI)(R9*1), Z9
+	VMOVUPS     (SI)(R10*1), Z10
+	VMOVUPS     (SI)(R11*1), Z7
+	VADDPS      Z8, Z4, Z6
+	VSUBPS      Z8, Z4, Z4
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z8, Z5, Z10
+	VMULPS      c_3f400000<>+0(SB), Z4, Z5
+	VMULPS      c_3f100000<>+0(SB), Z6, Z6
+	VFMADD231PS c_3fc00000<>+0(SB), Z9, Z5
+	VFMADD231PS c_40100000<>+0(SB), Z8, Z6
+	VFMADD231PS c_3ed80000<>+0(SB), Z4, Z7
+	VFMADD231PS c_40580000<>+0(SB), Z9, Z7
+	VMOVAPS     Z10, Z4
+	VMOVAPS     Z5, Z5
+	VMOVAPS     Z6, Z6
+	VMOVAPS     Z7, Z7
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z9
+	VMOVUPS     (SI)(DI*1), Z8
+	VMOVUPS     (SI)(R8*1), Z12
+	VMOVUPS     (SI)(R9*1), Z13
+	VMOVUPS     (SI)(R10*1), Z14
+	VMOVUPS     (SI)(R11*1), Z11
+	VADDPS      Z12, Z8, Z10
+	VSUBPS      Z12, Z8, Z8
+	VADDPS      Z14, Z13, Z12
+	VSUBPS      Z14, Z13, Z13
+	VADDPS      Z10, Z9, Z9
+	VADDPS      Z12, Z9, Z14
+	VMULPS      c_3f400000<>+0(SB), Z8, Z9
+	VMULPS      c_3f100000<>+0(SB), Z10, Z10
+	VFMADD231PS c_3fc00000<>+0(SB), Z13, Z9
+	VFMADD231PS c_40100000<>+0(SB), Z12, Z10
+	VFMADD231PS c_3ed80000<>+0(SB), Z8, Z11
+	VFMADD231PS c_40580000<>+0(SB), Z13, Z11
+	VMOVAPS     Z14, Z8
+	VMOVAPS     Z9, Z9
+	VMOVAPS     Z10, Z10
+	VMOVAPS     Z11, Z11
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z13
+	VMOVUPS     (SI)(DI*1), Z12
+	VMOVUPS     (SI)(R8*1), Z16
+	VMOVUPS     (SI)(R9*1), Z17
+	VMOVUPS     (SI)(R10*1), Z18
+	VMOVUPS     (SI)(R11*1), Z15
+	VADDPS      Z16, Z12, Z14
+	VSUBPS      Z16, Z12, Z12
+	VADDPS      Z18, Z17, Z16
+	VSUBPS      Z18, Z17, Z17
+	VADDPS      Z14, Z13, Z13
+	VADDPS      Z16, Z13, Z18
+	VMULPS      c_3f400000<>+0(SB), Z12, Z13
+	VMULPS      c_3f100000<>+0(SB), Z14, Z14
+	VFMADD231PS c_3fc00000<>+0(SB), Z17, Z13
+	VFMADD231PS c_40100000<>+0(SB), Z16, Z14
+	VFMADD231PS c_3ed80000<>+0(SB), Z12, Z15
+	VFMADD231PS c_40580000<>+0(SB), Z17, Z15
+	VMOVAPS     Z18, Z12
+	VMOVAPS     Z13, Z13
+	VMOVAPS     Z14, Z14
+	VMOVAPS     Z15, Z15
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z17
+	VMOVUPS     (SI)(DI*1), Z16
+	VMOVUPS     (SI)(R8*1), Z20
+	VMOVUPS     (SI)(R9*1), Z21
+	VMOVUPS     (SI)(R10*1), Z22
+	VMOVUPS     (SI)(R11*1), Z19
+	VADDPS      Z20, Z16, Z18
+	VSUBPS      Z20, Z16, Z16
+	VADDPS      Z22, Z21, Z20
+	VSUBPS      Z22, Z21, Z21
+	VADDPS      Z18, Z17, Z17
+	VADDPS      Z20, Z17, Z22
+	VMULPS      c_3f400000<>+0(SB), Z16, Z17
+	VMULPS      c_3f100000<>+0(SB), Z18, Z18
+	VFMADD231PS c_3fc00000<>+0(SB), Z21, Z17
+	VFMADD231PS c_40100000<>+0(SB), Z20, Z18
+	VFMADD231PS c_3ed80000<>+0(SB), Z16, Z19
+	VFMADD231PS c_40580000<>+0(SB), Z21, Z19
+	VMOVAPS     Z22, Z16
+	VMOVAPS     Z17, Z17
+	VMOVAPS     Z18, Z18
+	VMOVAPS     Z19, Z19
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z21
+	VMOVUPS     (SI)(DI*1), Z20
+	VMOVUPS     (SI)(R8*1), Z24
+	VMOVUPS     (SI)(R9*1), Z25
+	VMOVUPS     (SI)(R10*1), Z26
+	VMOVUPS     (SI)(R11*1), Z23
+	VADDPS      Z24, Z20, Z22
+	VSUBPS      Z24, Z20, Z20
+	VADDPS      Z26, Z25, Z24
+	VSUBPS      Z26, Z25, Z25
+	VADDPS      Z22, Z21, Z21
+	VADDPS      Z24, Z21, Z26
+	VMULPS      c_3f400000<>+0(SB), Z20, Z21
+	VMULPS      c_3f100000<>+0(SB), Z22, Z22
+	VFMADD231PS c_3fc00000<>+0(SB), Z25, Z21
+	VFMADD231PS c_40100000<>+0(SB), Z24, Z22
+	VFMADD231PS c_3ed80000<>+0(SB), Z20, Z23
+	VFMADD231PS c_40580000<>+0(SB), Z25, Z23
+	VMOVAPS     Z26, Z20
+	VMOVAPS     Z21, Z21
+	VMOVAPS     Z22, Z22
+	VMOVAPS     Z23, Z23
+	MOVQ        (AX), SI
+	ADDQ        DX, SI
+	MOVQ        8(AX), DI
+	ADDQ        DX, DI
+	MOVQ        16(AX), R8
+	ADDQ        DX, R8
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	XORQ        R10, R10
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	MOVQ        216(AX), R11
+	ADDQ        R10, R11
+	PREFETCHT0  (SI)(R11*1)
+	PREFETCHT0  (DI)(R11*1)
+	PREFETCHT0  (R8)(R11*1)
+	PREFETCHT0  (R9)(R11*1)
+	VADDPS      Z8, Z4, Z24
+	VSUBPS      Z8, Z4, Z4
+	VADDPS      Z16, Z12, Z8
+	VSUBPS      Z16, Z12, Z12
+	VADDPS      Z24, Z0, Z0
+	VADDPS      Z8, Z0, Z0
+	VMULPS      c_3f400000<>+0(SB), Z4, Z16
+	VMULPS      c_3f100000<>+0(SB), Z24, Z24
+	VFMADD231PS c_3fc00000<>+0(SB), Z12, Z16
+	VFMADD231PS c_40100000<>+0(SB), Z8, Z24
+	VFMADD231PS c_3ed80000<>+0(SB), Z4, Z20
+	VFMADD231PS c_40580000<>+0(SB), Z12, Z20
+	MOVQ        208(AX), R11
+	TESTQ       R11, R11
+	JZ          unbiased3
+	VADDPS      (R11)(DX*1), Z0, Z0
+	VADDPS      (R11)(DX*1), Z16, Z16
+	VADDPS      (R11)(DX*1), Z24, Z24
+	VADDPS      (R11)(DX*1), Z20, Z20
+
+unbiased3:
+	LEAQ       (R10)(DX*1), R11
+	MOVQ       216(AX), R13
+	ADDQ       R11, R13
+	MOVQ       248(AX), R12
+	TESTQ      R12, R12
+	JZ         alone4
+	VADDPS     (R12)(R11*1), Z0, Z0
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       256(AX), R12
+	VADDPS     (R12)(R11*1), Z16, Z16
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       264(AX), R12
+	VADDPS     (R12)(R11*1), Z24, Z24
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       272(AX), R12
+	VADDPS     (R12)(R11*1), Z20, Z20
+	PREFETCHT0 (R12)(R13*1)
+
+alone4:
+	MOVQ       280(AX), R12
+	TESTQ      R12, R12
+	JZ         unkept5
+	VMOVUPS    Z0, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       288(AX), R12
+	VMOVUPS    Z16, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       296(AX), R12
+	VMOVUPS    Z24, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       304(AX), R12
+	VMOVUPS    Z20, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+
+unkept5:
+	MOVQ         224(AX), R12
+	TESTQ        R12, R12
+	JZ           plain6
+	MOVQ         224(AX), R11
+	MOVQ         232(AX), R12
+	VMOVUPS      (R11)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z8
+	VFMADD213PS  (R12)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z8, Z0
+	VFMADD213PS  (R12)(DX*1), Z4, Z16
+	VMAXPS       Z16, Z8, Z16
+	VFMADD213PS  (R12)(DX*1), Z4, Z24
+	VMAXPS       Z24, Z8, Z24
+	VFMADD213PS  (R12)(DX*1), Z4, Z20
+	VMAXPS       Z20, Z8, Z20
+
+plain6:
+	VMOVUPS Z0, (SI)(R10*1)
+	VMOVUPS Z16, (DI)(R10*1)
+	VMOVUPS Z24, (R8)(R10*1)
+	VMOVUPS Z20, (R9)(R10*1)
+
+skip1:
+	ADDQ        72(AX), R10
+	BTQ         $0x01, 80(AX)
+	JCC         skip7
+	MOVQ        216(AX), R11
+	ADDQ        R10, R11
+	PREFETCHT0  (SI)(R11*1)
+	PREFETCHT0  (DI)(R11*1)
+	PREFETCHT0  (R8)(R11*1)
+	PREFETCHT0  (R9)(R11*1)
+	VADDPS      Z9, Z5, Z0
+	VSUBPS      Z9, Z5, Z4
+	VADDPS      Z17, Z13, Z5
+	VSUBPS      Z17, Z13, Z8
+	VADDPS      Z0, Z1, Z1
+	VADDPS      Z5, Z1, Z1
+	VMULPS      c_3f400000<>+0(SB), Z4, Z9
+	VMULPS      c_3f100000<>+0(SB), Z0, Z0
+	VFMADD231PS c_3fc00000<>+0(SB), Z8, Z9
+	VFMADD231PS c_40100000<>+0(SB), Z5, Z0
+	VFMADD231PS c_3ed80000<>+0(SB), Z4, Z21
+	VFMADD231PS c_40580000<>+0(SB), Z8, Z21
+	MOVQ        208(AX), R11
+	TESTQ       R11, R11
+	JZ          unbiased9
+	VADDPS      (R11)(DX*1), Z1, Z1
+	VADDPS      (R11)(DX*1), Z9, Z9
+	VADDPS      (R11)(DX*1), Z0, Z0
+	VADDPS      (R11)(DX*1), Z21, Z21
+
+unbiased9:
+	LEAQ       (R10)(DX*1), R11
+	MOVQ       216(AX), R13
+	ADDQ       R11, R13
+	MOVQ       248(AX), R12
+	TESTQ      R12, R12
+	JZ         alone10
+	VADDPS     (R12)(R11*1), Z1, Z1
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       256(AX), R12
+	VADDPS     (R12)(R11*1), Z9, Z9
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       264(AX), R12
+	VADDPS     (R12)(R11*1), Z0, Z0
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       272(AX), R12
+	VADDPS     (R12)(R11*1), Z21, Z21
+	PREFETCHT0 (R12)(R13*1)
+
+alone10:
+	MOVQ       280(AX), R12
+	TESTQ      R12, R12
+	JZ         unkept11
+	VMOVUPS    Z1, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       288(AX), R12
+	VMOVUPS    Z9, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       296(AX), R12
+	VMOVUPS    Z0, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       304(AX), R12
+	VMOVUPS    Z21, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+
+unkept11:
+	MOVQ         224(AX), R12
+	TESTQ        R12, R12
+	JZ           plain12
+	MOVQ         224(AX), R11
+	MOVQ         232(AX), R12
+	VMOVUPS      (R11)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R12)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VFMADD213PS  (R12)(DX*1), Z4, Z9
+	VMAXPS       Z9, Z5, Z9
+	VFMADD213PS  (R12)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R12)(DX*1), Z4, Z21
+	VMAXPS       Z21, Z5, Z21
+
+plain12:
+	VMOVUPS Z1, (SI)(R10*1)
+	VMOVUPS Z9, (DI)(R10*1)
+	VMOVUPS Z0, (R8)(R10*1)
+	VMOVUPS Z21, (R9)(R10*1)
+
+skip7:
+	ADDQ        72(AX), R10
+	BTQ         $0x02, 80(AX)
+	JCC         skip13
+	MOVQ        216(AX), R11
+	ADDQ        R10, R11
+	PREFETCHT0  (SI)(R11*1)
+	PREFETCHT0  (DI)(R11*1)
+	PREFETCHT0  (R8)(R11*1)
+	PREFETCHT0  (R9)(R11*1)
+	VADDPS      Z10, Z6, Z0
+	VSUBPS      Z10, Z6, Z1
+	VADDPS      Z18, Z14, Z4
+	VSUBPS      Z18, Z14, Z5
+	VADDPS      Z0, Z2, Z2
+	VADDPS      Z4, Z2, Z2
+	VMULPS      c_3f400000<>+0(SB), Z1, Z6
+	VMULPS      c_3f100000<>+0(SB), Z0, Z0
+	VFMADD231PS c_3fc00000<>+0(SB), Z5, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z4, Z0
+	VFMADD231PS c_3ed80000<>+0(SB), Z1, Z22
+	VFMADD231PS c_40580000<>+0(SB), Z5, Z22
+	MOVQ        208(AX), R11
+	TESTQ       R11, R11
+	JZ          unbiased15
+	VADDPS      (R11)(DX*1), Z2, Z2
+	VADDPS      (R11)(DX*1), Z6, Z6
+	VADDPS      (R11)(DX*1), Z0, Z0
+	VADDPS      (R11)(DX*1), Z22, Z22
+
+unbiased15:
+	LEAQ       (R10)(DX*1), R11
+	MOVQ       216(AX), R13
+	ADDQ       R11, R13
+	MOVQ       248(AX), R12
+	TESTQ      R12, R12
+	JZ         alone16
+	VADDPS     (R12)(R11*1), Z2, Z2
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       256(AX), R12
+	VADDPS     (R12)(R11*1), Z6, Z6
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       264(AX), R12
+	VADDPS     (R12)(R11*1), Z0, Z0
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       272(AX), R12
+	VADDPS     (R12)(R11*1), Z22, Z22
+	PREFETCHT0 (R12)(R13*1)
+
+alone16:
+	MOVQ       280(AX), R12
+	TESTQ      R12, R12
+	JZ         unkept17
+	VMOVUPS    Z2, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       288(AX), R12
+	VMOVUPS    Z6, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       296(AX), R12
+	VMOVUPS    Z0, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       304(AX), R12
+	VMOVUPS    Z22, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+
+unkept17:
+	MOVQ         224(AX), R12
+	TESTQ        R12, R12
+	JZ           plain18
+	MOVQ         224(AX), R11
+	MOVQ         232(AX), R12
+	VMOVUPS      (R11)(DX*1), Z1
+	VBROADCASTSS 240(AX), Z4
+	VFMADD213PS  (R12)(DX*1), Z1, Z2
+	VMAXPS       Z2, Z4, Z2
+	VFMADD213PS  (R12)(DX*1), Z1, Z6
+	VMAXPS       Z6, Z4, Z6
+	VFMADD213PS  (R12)(DX*1), Z1, Z0
+	VMAXPS       Z0, Z4, Z0
+	VFMADD213PS  (R12)(DX*1), Z1, Z22
+	VMAXPS       Z22, Z4, Z22
+
+plain18:
+	VMOVUPS Z2, (SI)(R10*1)
+	VMOVUPS Z6, (DI)(R10*1)
+	VMOVUPS Z0, (R8)(R10*1)
+	VMOVUPS Z22, (R9)(R10*1)
+
+skip13:
+	ADDQ        72(AX), R10
+	BTQ         $0x03, 80(AX)
+	JCC         skip19
+	MOVQ        216(AX), R11
+	ADDQ        R10, R11
+	PREFETCHT0  (SI)(R11*1)
+	PREFETCHT0  (DI)(R11*1)
+	PREFETCHT0  (R8)(R11*1)
+	PREFETCHT0  (R9)(R11*1)
+	VADDPS      Z11, Z7, Z0
+	VSUBPS      Z11, Z7, Z1
+	VADDPS      Z19, Z15, Z2
+	VSUBPS      Z19, Z15, Z4
+	VADDPS      Z0, Z3, Z3
+	VADDPS      Z2, Z3, Z3
+	VMULPS      c_3f400000<>+0(SB), Z1, Z5
+	VMULPS      c_3f100000<>+0(SB), Z0, Z0
+	VFMADD231PS c_3fc00000<>+0(SB), Z4, Z5
+	VFMADD231PS c_40100000<>+0(SB), Z2, Z0
+	VFMADD231PS c_3ed80000<>+0(SB), Z1, Z23
+	VFMADD231PS c_40580000<>+0(SB), Z4, Z23
+	MOVQ        208(AX), R11
+	TESTQ       R11, R11
+	JZ          unbiased21
+	VADDPS      (R11)(DX*1), Z3, Z3
+	VADDPS      (R11)(DX*1), Z5, Z5
+	VADDPS      (R11)(DX*1), Z0, Z0
+	VADDPS      (R11)(DX*1), Z23, Z23
+
+unbiased21:
+	LEAQ       (R10)(DX*1), R11
+	MOVQ       216(AX), R13
+	ADDQ       R11, R13
+	MOVQ       248(AX), R12
+	TESTQ      R12, R12
+	JZ         alone22
+	VADDPS     (R12)(R11*1), Z3, Z3
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       256(AX), R12
+	VADDPS     (R12)(R11*1), Z5, Z5
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       264(AX), R12
+	VADDPS     (R12)(R11*1), Z0, Z0
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       272(AX), R12
+	VADDPS     (R12)(R11*1), Z23, Z23
+	PREFETCHT0 (R12)(R13*1)
+
+alone22:
+	MOVQ       280(AX), R12
+	TESTQ      R12, R12
+	JZ         unkept23
+	VMOVUPS    Z3, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       288(AX), R12
+	VMOVUPS    Z5, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       296(AX), R12
+	VMOVUPS    Z0, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       304(AX), R12
+	VMOVUPS    Z23, (R12)(R11*1)
+	PREFETCHT0 (R12)(R13*1)
+
+unkept23:
+	MOVQ         224(AX), R12
+	TESTQ        R12, R12
+	JZ           plain24
+	MOVQ         224(AX), R11
+	MOVQ         232(AX), R12
+	VMOVUPS      (R11)(DX*1), Z1
+	VBROADCASTSS 240(AX), Z2
+	VFMADD213PS  (R12)(DX*1), Z1, Z3
+	VMAXPS       Z3, Z2, Z3
+	VFMADD213PS  (R12)(DX*1), Z1, Z5
+	VMAXPS       Z5, Z2, Z5
+	VFMADD213PS  (R12)(DX*1), Z1, Z0
+	VMAXPS       Z0, Z2, Z0
+	VFMADD213PS  (R12)(DX*1), Z1, Z23
+	VMAXPS       Z23, Z2, Z23
+
+plain24:
+	VMOVUPS Z3, (SI)(R10*1)
+	VMOVUPS Z5, (DI)(R10*1)
+	VMOVUPS Z0, (R8)(R10*1)
+	VMOVUPS Z23, (R9)(R10*1)
+
+skip19:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutput4PoolAVX2(call *uintptr)
+// Requires: AVX, FMA3
+TEXT ·winoOutput4PoolAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, (SI)
+	VMOVUPS     Y4, 32(SI)
+	VMOVUPS     Y6, 64(SI)
+	VMOVUPS     Y5, 96(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 128(SI)
+	VMOVUPS     Y4, 160(SI)
+	VMOVUPS     Y6, 192(SI)
+	VMOVUPS     Y5, 224(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 256(SI)
+	VMOVUPS     Y4, 288(SI)
+	VMOVUPS     Y6, 320(SI)
+	VMOVUPS     Y5, 352(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 384(SI)
+	VMOVUPS     Y4, 416(SI)
+	VMOVUPS     Y6, 448(SI)
+	VMOVUPS     Y5, 480(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 512(SI)
+	VMOVUPS     Y4, 544(SI)
+	VMOVUPS     Y6, 576(SI)
+	VMOVUPS     Y5, 608(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	VMOVUPS     Y0, 640(SI)
+	VMOVUPS     Y4, 672(SI)
+	VMOVUPS     Y6, 704(SI)
+	VMOVUPS     Y5, 736(SI)
+	MOVQ        (AX), DI
+	ADDQ        DX, DI
+	MOVQ        8(AX), R8
+	ADDQ        DX, R8
+	XORQ        R9, R9
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	VMOVUPS     (SI), Y5
+	VMOVUPS     128(SI), Y2
+	VMOVUPS     256(SI), Y3
+	VMOVUPS     384(SI), Y4
+	VMOVUPS     512(SI), Y6
+	VMOVUPS     640(SI), Y0
+	VADDPS      Y3, Y2, Y1
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y6, Y4, Y3
+	VSUBPS      Y6, Y4, Y4
+	VADDPS      Y1, Y5, Y5
+	VADDPS      Y3, Y5, Y5
+	VMULPS      c_3f400000<>+0(SB), Y2, Y6
+	VMULPS      c_3f100000<>+0(SB), Y1, Y1
+	VFMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y3, Y1
+	VFMADD231PS c_3ed80000<>+0(SB), Y2, Y0
+	VFMADD231PS c_40580000<>+0(SB), Y4, Y0
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased3
+	VADDPS      (R10)(DX*1), Y5, Y5
+	VADDPS      (R10)(DX*1), Y6, Y6
+	VADDPS      (R10)(DX*1), Y1, Y1
+	VADDPS      (R10)(DX*1), Y0, Y0
+
+unbiased3:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Y2
+	VBROADCASTSS 240(AX), Y3
+	VFMADD213PS  (R11)(DX*1), Y2, Y5
+	VMAXPS       Y5, Y3, Y5
+	VFMADD213PS  (R11)(DX*1), Y2, Y6
+	VMAXPS       Y6, Y3, Y6
+	VFMADD213PS  (R11)(DX*1), Y2, Y1
+	VMAXPS       Y1, Y3, Y1
+	VFMADD213PS  (R11)(DX*1), Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+	VMAXPS       Y6, Y5, Y2
+	VMOVAPS      Y2, Y7
+	VMAXPS       Y0, Y1, Y0
+	VMOVAPS      Y0, Y8
+
+skip1:
+	BTQ         $0x01, 80(AX)
+	JCC         skip4
+	VMOVUPS     32(SI), Y0
+	VMOVUPS     160(SI), Y1
+	VMOVUPS     288(SI), Y2
+	VMOVUPS     416(SI), Y3
+	VMOVUPS     544(SI), Y4
+	VMOVUPS     672(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased6
+	VADDPS      (R10)(DX*1), Y0, Y0
+	VADDPS      (R10)(DX*1), Y4, Y4
+	VADDPS      (R10)(DX*1), Y6, Y6
+	VADDPS      (R10)(DX*1), Y5, Y5
+
+unbiased6:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Y1
+	VBROADCASTSS 240(AX), Y2
+	VFMADD213PS  (R11)(DX*1), Y1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VFMADD213PS  (R11)(DX*1), Y1, Y4
+	VMAXPS       Y4, Y2, Y4
+	VFMADD213PS  (R11)(DX*1), Y1, Y6
+	VMAXPS       Y6, Y2, Y6
+	VFMADD213PS  (R11)(DX*1), Y1, Y5
+	VMAXPS       Y5, Y2, Y5
+	VMAXPS       Y4, Y0, Y0
+	VMAXPS       Y0, Y7, Y0
+	VMOVUPS      Y0, (DI)(R9*1)
+	VMAXPS       Y5, Y6, Y0
+	VMAXPS       Y0, Y8, Y0
+	VMOVUPS      Y0, (R8)(R9*1)
+
+skip4:
+	ADDQ        72(AX), R9
+	BTQ         $0x02, 80(AX)
+	JCC         skip7
+	VMOVUPS     64(SI), Y5
+	VMOVUPS     192(SI), Y2
+	VMOVUPS     320(SI), Y3
+	VMOVUPS     448(SI), Y4
+	VMOVUPS     576(SI), Y6
+	VMOVUPS     704(SI), Y0
+	VADDPS      Y3, Y2, Y1
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y6, Y4, Y3
+	VSUBPS      Y6, Y4, Y4
+	VADDPS      Y1, Y5, Y5
+	VADDPS      Y3, Y5, Y5
+	VMULPS      c_3f400000<>+0(SB), Y2, Y6
+	VMULPS      c_3f100000<>+0(SB), Y1, Y1
+	VFMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y3, Y1
+	VFMADD231PS c_3ed80000<>+0(SB), Y2, Y0
+	VFMADD231PS c_40580000<>+0(SB), Y4, Y0
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased9
+	VADDPS      (R10)(DX*1), Y5, Y5
+	VADDPS      (R10)(DX*1), Y6, Y6
+	VADDPS      (R10)(DX*1), Y1, Y1
+	VADDPS      (R10)(DX*1), Y0, Y0
+
+unbiased9:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Y2
+	VBROADCASTSS 240(AX), Y3
+	VFMADD213PS  (R11)(DX*1), Y2, Y5
+	VMAXPS       Y5, Y3, Y5
+	VFMADD213PS  (R11)(DX*1), Y2, Y6
+	VMAXPS       Y6, Y3, Y6
+	VFMADD213PS  (R11)(DX*1), Y2, Y1
+	VMAXPS       Y1, Y3, Y1
+	VFMADD213PS  (R11)(DX*1), Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+	VMAXPS       Y6, Y5, Y2
+	VMOVAPS      Y2, Y7
+	VMAXPS       Y0, Y1, Y0
+	VMOVAPS      Y0, Y8
+
+skip7:
+	BTQ         $0x03, 80(AX)
+	JCC         skip10
+	VMOVUPS     96(SI), Y0
+	VMOVUPS     224(SI), Y1
+	VMOVUPS     352(SI), Y2
+	VMOVUPS     480(SI), Y3
+	VMOVUPS     608(SI), Y4
+	VMOVUPS     736(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      c_3f400000<>+0(SB), Y1, Y4
+	VMULPS      c_3f100000<>+0(SB), Y6, Y6
+	VFMADD231PS c_3fc00000<>+0(SB), Y3, Y4
+	VFMADD231PS c_40100000<>+0(SB), Y2, Y6
+	VFMADD231PS c_3ed80000<>+0(SB), Y1, Y5
+	VFMADD231PS c_40580000<>+0(SB), Y3, Y5
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased12
+	VADDPS      (SI)(DX*1), Y0, Y0
+	VADDPS      (SI)(DX*1), Y4, Y4
+	VADDPS      (SI)(DX*1), Y6, Y6
+	VADDPS      (SI)(DX*1), Y5, Y5
+
+unbiased12:
+	MOVQ         224(AX), SI
+	MOVQ         232(AX), R10
+	VMOVUPS      (SI)(DX*1), Y1
+	VBROADCASTSS 240(AX), Y2
+	VFMADD213PS  (R10)(DX*1), Y1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VFMADD213PS  (R10)(DX*1), Y1, Y4
+	VMAXPS       Y4, Y2, Y4
+	VFMADD213PS  (R10)(DX*1), Y1, Y6
+	VMAXPS       Y6, Y2, Y6
+	VFMADD213PS  (R10)(DX*1), Y1, Y5
+	VMAXPS       Y5, Y2, Y5
+	VMAXPS       Y4, Y0, Y0
+	VMAXPS       Y0, Y7, Y0
+	VMOVUPS      Y0, (DI)(R9*1)
+	VMAXPS       Y5, Y6, Y0
+	VMAXPS       Y0, Y8, Y0
+	VMOVUPS      Y0, (R8)(R9*1)
+
+skip10:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutput4PoolAVX512(call *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput4PoolAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        CX, SI
+	MOVQ        120(AX), DI
+	MOVQ        128(AX), R8
+	MOVQ        136(AX), R9
+	MOVQ        144(AX), R10
+	MOVQ        152(AX), R11
+	VMOVUPS     (SI), Z1
+	VMOVUPS     (SI)(DI*1), Z0
+	VMOVUPS     (SI)(R8*1), Z4
+	VMOVUPS     (SI)(R9*1), Z5
+	VMOVUPS     (SI)(R10*1), Z6
+	VMOVUPS     (SI)(R11*1), Z3
+	VADDPS      Z4, Z0, Z2
+	VSUBPS      Z4, Z0, Z0
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z4, Z1, Z6
+	VMULPS      c_3f400000<>+0(SB), Z0, Z1
+	VMULPS      c_3f100000<>+0(SB), Z2, Z2
+	VFMADD231PS c_3fc00000<>+0(SB), Z5, Z1
+	VFMADD231PS c_40100000<>+0(SB), Z4, Z2
+	VFMADD231PS c_3ed80000<>+0(SB), Z0, Z3
+	VFMADD231PS c_40580000<>+0(SB), Z5, Z3
+	VMOVAPS     Z6, Z0
+	VMOVAPS     Z1, Z1
+	VMOVAPS     Z2, Z2
+	VMOVAPS     Z3, Z3
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z5
+	VMOVUPS     (SI)(DI*1), Z4
+	VMOVUPS     (SI)(R8*1), Z8
+	VMOVUPS     (SI)(R9*1), Z9
+	VMOVUPS     (SI)(R10*1), Z10
+	VMOVUPS     (SI)(R11*1), Z7
+	VADDPS      Z8, Z4, Z6
+	VSUBPS      Z8, Z4, Z4
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z8, Z5, Z10
+	VMULPS      c_3f400000<>+0(SB), Z4, Z5
+	VMULPS      c_3f100000<>+0(SB), Z6, Z6
+	VFMADD231PS c_3fc00000<>+0(SB), Z9, Z5
+	VFMADD231PS c_40100000<>+0(SB), Z8, Z6
+	VFMADD231PS c_3ed80000<>+0(SB), Z4, Z7
+	VFMADD231PS c_40580000<>+0(SB), Z9, Z7
+	VMOVAPS     Z10, Z4
+	VMOVAPS     Z5, Z5
+	VMOVAPS     Z6, Z6
+	VMOVAPS     Z7, Z7
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z9
+	VMOVUPS     (SI)(DI*1), Z8
+	VMOVUPS     (SI)(R8*1), Z12
+	VMOVUPS     (SI)(R9*1), Z13
+	VMOVUPS     (SI)(R10*1), Z14
+	VMOVUPS     (SI)(R11*1), Z11
+	VADDPS      Z12, Z8, Z10
+	VSUBPS      Z12, Z8, Z8
+	VADDPS      Z14, Z13, Z12
+	VSUBPS      Z14, Z13, Z13
+	VADDPS      Z10, Z9, Z9
+	VADDPS      Z12, Z9, Z14
+	VMULPS      c_3f400000<>+0(SB), Z8, Z9
+	VMULPS      c_3f100000<>+0(SB), Z10, Z10
+	VFMADD231PS c_3fc00000<>+0(SB), Z13, Z9
+	VFMADD231PS c_40100000<>+0(SB), Z12, Z10
+	VFMADD231PS c_3ed80000<>+0(SB), Z8, Z11
+	VFMADD231PS c_40580000<>+0(SB), Z13, Z11
+	VMOVAPS     Z14, Z8
+	VMOVAPS     Z9, Z9
+	VMOVAPS     Z10, Z10
+	VMOVAPS     Z11, Z11
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z13
+	VMOVUPS     (SI)(DI*1), Z12
+	VMOVUPS     (SI)(R8*1), Z16
+	VMOVUPS     (SI)(R9*1), Z17
+	VMOVUPS     (SI)(R10*1), Z18
+	VMOVUPS     (SI)(R11*1), Z15
+	VADDPS      Z16, Z12, Z14
+	VSUBPS      Z16, Z12, Z12
+	VADDPS      Z18, Z17, Z16
+	VSUBPS      Z18, Z17, Z17
+	VADDPS      Z14, Z13, Z13
+	VADDPS      Z16, Z13, Z18
+	VMULPS      c_3f400000<>+0(SB), Z12, Z13
+	VMULPS      c_3f100000<>+0(SB), Z14, Z14
+	VFMADD231PS c_3fc00000<>+0(SB), Z17, Z13
+	VFMADD231PS c_40100000<>+0(SB), Z16, Z14
+	VFMADD231PS c_3ed80000<>+0(SB), Z12, Z15
+	VFMADD231PS c_40580000<>+0(SB), Z17, Z15
+	VMOVAPS     Z18, Z12
+	VMOVAPS     Z13, Z13
+	VMOVAPS     Z14, Z14
+	VMOVAPS     Z15, Z15
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z17
+	VMOVUPS     (SI)(DI*1), Z16
+	VMOVUPS     (SI)(R8*1), Z20
+	VMOVUPS     (SI)(R9*1), Z21
+	VMOVUPS     (SI)(R10*1), Z22
+	VMOVUPS     (SI)(R11*1), Z19
+	VADDPS      Z20, Z16, Z18
+	VSUBPS      Z20, Z16, Z16
+	VADDPS      Z22, Z21, Z20
+	VSUBPS      Z22, Z21, Z21
+	VADDPS      Z18, Z17, Z17
+	VADDPS      Z20, Z17, Z22
+	VMULPS      c_3f400000<>+0(SB), Z16, Z17
+	VMULPS      c_3f100000<>+0(SB), Z18, Z18
+	VFMADD231PS c_3fc00000<>+0(SB), Z21, Z17
+	VFMADD231PS c_40100000<>+0(SB), Z20, Z18
+	VFMADD231PS c_3ed80000<>+0(SB), Z16, Z19
+	VFMADD231PS c_40580000<>+0(SB), Z21, Z19
+	VMOVAPS     Z22, Z16
+	VMOVAPS     Z17, Z17
+	VMOVAPS     Z18, Z18
+	VMOVAPS     Z19, Z19
+	ADDQ        104(AX), SI
+	VMOVUPS     (SI), Z21
+	VMOVUPS     (SI)(DI*1), Z20
+	VMOVUPS     (SI)(R8*1), Z26
+	VMOVUPS     (SI)(R9*1), Z27
+	VMOVUPS     (SI)(R10*1), Z28
+	VMOVUPS     (SI)(R11*1), Z23
+	VADDPS      Z26, Z20, Z22
+	VSUBPS      Z26, Z20, Z20
+	VADDPS      Z28, Z27, Z26
+	VSUBPS      Z28, Z27, Z27
+	VADDPS      Z22, Z21, Z21
+	VADDPS      Z26, Z21, Z28
+	VMULPS      c_3f400000<>+0(SB), Z20, Z21
+	VMULPS      c_3f100000<>+0(SB), Z22, Z22
+	VFMADD231PS c_3fc00000<>+0(SB), Z27, Z21
+	VFMADD231PS c_40100000<>+0(SB), Z26, Z22
+	VFMADD231PS c_3ed80000<>+0(SB), Z20, Z23
+	VFMADD231PS c_40580000<>+0(SB), Z27, Z23
+	VMOVAPS     Z28, Z20
+	VMOVAPS     Z21, Z21
+	VMOVAPS     Z22, Z22
+	VMOVAPS     Z23, Z23
+	MOVQ        (AX), SI
+	ADDQ        DX, SI
+	MOVQ        8(AX), DI
+	ADDQ        DX, DI
+	XORQ        R8, R8
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	VADDPS      Z8, Z4, Z24
+	VSUBPS      Z8, Z4, Z4
+	VADDPS      Z16, Z12, Z8
+	VSUBPS      Z16, Z12, Z12
+	VADDPS      Z24, Z0, Z0
+	VADDPS      Z8, Z0, Z0
+	VMULPS      c_3f400000<>+0(SB), Z4, Z16
+	VMULPS      c_3f100000<>+0(SB), Z24, Z25
+	VFMADD231PS c_3fc00000<>+0(SB), Z12, Z16
+	VFMADD231PS c_40100000<>+0(SB), Z8, Z25
+	VFMADD231PS c_3ed80000<>+0(SB), Z4, Z20
+	VFMADD231PS c_40580000<>+0(SB), Z12, Z20
+	MOVQ        208(AX), R9
+	TESTQ       R9, R9
+	JZ          unbiased3
+	VADDPS      (R9)(DX*1), Z0, Z0
+	VADDPS      (R9)(DX*1), Z16, Z16
+	VADDPS      (R9)(DX*1), Z25, Z25
+	VADDPS      (R9)(DX*1), Z20, Z20
+
+unbiased3:
+	MOVQ         224(AX), R9
+	MOVQ         232(AX), R10
+	VMOVUPS      (R9)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z8
+	VFMADD213PS  (R10)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z8, Z0
+	VFMADD213PS  (R10)(DX*1), Z4, Z16
+	VMAXPS       Z16, Z8, Z16
+	VFMADD213PS  (R10)(DX*1), Z4, Z25
+	VMAXPS       Z25, Z8, Z25
+	VFMADD213PS  (R10)(DX*1), Z4, Z20
+	VMAXPS       Z20, Z8, Z20
+	VMAXPS       Z16, Z0, Z0
+	VMOVAPS      Z0, Z24
+	VMAXPS       Z20, Z25, Z0
+	VMOVAPS      Z0, Z25
+
+skip1:
+	BTQ         $0x01, 80(AX)
+	JCC         skip4
+	VADDPS      Z9, Z5, Z0
+	VSUBPS      Z9, Z5, Z4
+	VADDPS      Z17, Z13, Z5
+	VSUBPS      Z17, Z13, Z8
+	VADDPS      Z0, Z1, Z1
+	VADDPS      Z5, Z1, Z1
+	VMULPS      c_3f400000<>+0(SB), Z4, Z9
+	VMULPS      c_3f100000<>+0(SB), Z0, Z0
+	VFMADD231PS c_3fc00000<>+0(SB), Z8, Z9
+	VFMADD231PS c_40100000<>+0(SB), Z5, Z0
+	VFMADD231PS c_3ed80000<>+0(SB), Z4, Z21
+	VFMADD231PS c_40580000<>+0(SB), Z8, Z21
+	MOVQ        208(AX), R9
+	TESTQ       R9, R9
+	JZ          unbiased6
+	VADDPS      (R9)(DX*1), Z1, Z1
+	VADDPS      (R9)(DX*1), Z9, Z9
+	VADDPS      (R9)(DX*1), Z0, Z0
+	VADDPS      (R9)(DX*1), Z21, Z21
+
+unbiased6:
+	MOVQ         224(AX), R9
+	MOVQ         232(AX), R10
+	VMOVUPS      (R9)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R10)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VFMADD213PS  (R10)(DX*1), Z4, Z9
+	VMAXPS       Z9, Z5, Z9
+	VFMADD213PS  (R10)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R10)(DX*1), Z4, Z21
+	VMAXPS       Z21, Z5, Z21
+	VMAXPS       Z9, Z1, Z1
+	VMAXPS       Z1, Z24, Z1
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMAXPS       Z21, Z0, Z0
+	VMAXPS       Z0, Z25, Z0
+	VMOVUPS      Z0, (DI)(R8*1)
+
+skip4:
+	ADDQ        72(AX), R8
+	BTQ         $0x02, 80(AX)
+	JCC         skip7
+	VADDPS      Z10, Z6, Z0
+	VSUBPS      Z10, Z6, Z1
+	VADDPS      Z18, Z14, Z4
+	VSUBPS      Z18, Z14, Z5
+	VADDPS      Z0, Z2, Z2
+	VADDPS      Z4, Z2, Z2
+	VMULPS      c_3f400000<>+0(SB), Z1, Z6
+	VMULPS      c_3f100000<>+0(SB), Z0, Z0
+	VFMADD231PS c_3fc00000<>+0(SB), Z5, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z4, Z0
+	VFMADD231PS c_3ed80000<>+0(SB), Z1, Z22
+	VFMADD231PS c_40580000<>+0(SB), Z5, Z22
+	MOVQ        208(AX), R9
+	TESTQ       R9, R9
+	JZ          unbiased9
+	VADDPS      (R9)(DX*1), Z2, Z2
+	VADDPS      (R9)(DX*1), Z6, Z6
+	VADDPS      (R9)(DX*1), Z0, Z0
+	VADDPS      (R9)(DX*1), Z22, Z22
+
+unbiased9:
+	MOVQ         224(AX), R9
+	MOVQ         232(AX), R10
+	VMOVUPS      (R9)(DX*1), Z1
+	VBROADCASTSS 240(AX), Z4
+	VFMADD213PS  (R10)(DX*1), Z1, Z2
+	VMAXPS       Z2, Z4, Z2
+	VFMADD213PS  (R10)(DX*1), Z1, Z6
+	VMAXPS       Z6, Z4, Z6
+	VFMADD213PS  (R10)(DX*1), Z1, Z0
+	VMAXPS       Z0, Z4, Z0
+	VFMADD213PS  (R10)(DX*1), Z1, Z22
+	VMAXPS       Z22, Z4, Z22
+	VMAXPS       Z6, Z2, Z1
+	VMOVAPS      Z1, Z24
+	VMAXPS       Z22, Z0, Z0
+	VMOVAPS      Z0, Z25
+
+skip7:
+	BTQ         $0x03, 80(AX)
+	JCC         skip10
+	VADDPS      Z11, Z7, Z0
+	VSUBPS      Z11, Z7, Z1
+	VADDPS      Z19, Z15, Z2
+	VSUBPS      Z19, Z15, Z4
+	VADDPS      Z0, Z3, Z3
+	VADDPS      Z2, Z3, Z3
+	VMULPS      c_3f400000<>+0(SB), Z1, Z5
+	VMULPS      c_3f100000<>+0(SB), Z0, Z0
+	VFMADD231PS c_3fc00000<>+0(SB), Z4, Z5
+	VFMADD231PS c_40100000<>+0(SB), Z2, Z0
+	VFMADD231PS c_3ed80000<>+0(SB), Z1, Z23
+	VFMADD231PS c_40580000<>+0(SB), Z4, Z23
+	MOVQ        208(AX), R9
+	TESTQ       R9, R9
+	JZ          unbiased12
+	VADDPS      (R9)(DX*1), Z3, Z3
+	VADDPS      (R9)(DX*1), Z5, Z5
+	VADDPS      (R9)(DX*1), Z0, Z0
+	VADDPS      (R9)(DX*1), Z23, Z23
+
+unbiased12:
+	MOVQ         224(AX), R9
+	MOVQ         232(AX), R10
+	VMOVUPS      (R9)(DX*1), Z1
+	VBROADCASTSS 240(AX), Z2
+	VFMADD213PS  (R10)(DX*1), Z1, Z3
+	VMAXPS       Z3, Z2, Z3
+	VFMADD213PS  (R10)(DX*1), Z1, Z5
+	VMAXPS       Z5, Z2, Z5
+	VFMADD213PS  (R10)(DX*1), Z1, Z0
+	VMAXPS       Z0, Z2, Z0
+	VFMADD213PS  (R10)(DX*1), Z1, Z23
+	VMAXPS       Z23, Z2, Z23
+	VMAXPS       Z5, Z3, Z1
+	VMAXPS       Z1, Z24, Z1
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMAXPS       Z23, Z0, Z0
+	VMAXPS       Z0, Z25, Z0
+	VMOVUPS      Z0, (DI)(R8*1)
+
+skip10:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
 	ADDQ $0x40, DX
 	DECQ BX
 	JNZ  vector
@@ -7419,18 +9185,18 @@ skip10:
 // Requires: AVX, FMA3
 TEXT ·winoDW4AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
-	MOVQ        152(AX), SI
+	MOVQ        200(AX), SI
 	MOVQ        CX, DI
-	MOVQ        96(AX), R8
-	MOVQ        104(AX), R9
-	MOVQ        112(AX), R10
-	MOVQ        120(AX), R11
-	MOVQ        128(AX), R12
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -7451,7 +9217,7 @@ vector:
 	VMOVUPS     Y0, (SI)
 	VMOVUPS     Y1, 32(SI)
 	VMOVUPS     Y5, 64(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -7472,7 +9238,7 @@ vector:
 	VMOVUPS     Y0, 96(SI)
 	VMOVUPS     Y1, 128(SI)
 	VMOVUPS     Y5, 160(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -7493,7 +9259,7 @@ vector:
 	VMOVUPS     Y0, 192(SI)
 	VMOVUPS     Y1, 224(SI)
 	VMOVUPS     Y5, 256(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -7514,7 +9280,7 @@ vector:
 	VMOVUPS     Y0, 288(SI)
 	VMOVUPS     Y1, 320(SI)
 	VMOVUPS     Y5, 352(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -7535,7 +9301,7 @@ vector:
 	VMOVUPS     Y0, 384(SI)
 	VMOVUPS     Y1, 416(SI)
 	VMOVUPS     Y5, 448(SI)
-	ADDQ        80(AX), DI
+	ADDQ        104(AX), DI
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R9*1), Y2
@@ -7563,7 +9329,7 @@ vector:
 	MOVQ        16(AX), R9
 	ADDQ        DX, R9
 	XORQ        R10, R10
-	BTQ         $0x00, 56(AX)
+	BTQ         $0x00, 80(AX)
 	JCC         skip1
 	VMOVUPS     (SI), Y0
 	VMOVUPS     96(SI), Y1
@@ -7582,7 +9348,7 @@ vector:
 	VFMADD231PS c_3e4a4588<>+0(SB), Y3, Y1
 	VFMADD231PS c_be97b426<>+0(SB), Y6, Y5
 	VFMADD231PS c_3e97b426<>+0(SB), Y2, Y5
-	MOVQ        160(AX), R11
+	MOVQ        208(AX), R11
 	TESTQ       R11, R11
 	JZ          unbiased3
 	VADDPS      (R11)(DX*1), Y0, Y0
@@ -7595,8 +9361,8 @@ unbiased3:
 	VMOVUPS Y5, (R9)(R10*1)
 
 skip1:
-	ADDQ        48(AX), R10
-	BTQ         $0x01, 56(AX)
+	ADDQ        72(AX), R10
+	BTQ         $0x01, 80(AX)
 	JCC         skip4
 	VMOVUPS     32(SI), Y0
 	VMOVUPS     128(SI), Y1
@@ -7615,7 +9381,7 @@ skip1:
 	VFMADD231PS c_3e4a4588<>+0(SB), Y3, Y1
 	VFMADD231PS c_be97b426<>+0(SB), Y6, Y5
 	VFMADD231PS c_3e97b426<>+0(SB), Y2, Y5
-	MOVQ        160(AX), R11
+	MOVQ        208(AX), R11
 	TESTQ       R11, R11
 	JZ          unbiased6
 	VADDPS      (R11)(DX*1), Y0, Y0
@@ -7628,8 +9394,8 @@ unbiased6:
 	VMOVUPS Y5, (R9)(R10*1)
 
 skip4:
-	ADDQ        48(AX), R10
-	BTQ         $0x02, 56(AX)
+	ADDQ        72(AX), R10
+	BTQ         $0x02, 80(AX)
 	JCC         skip7
 	VMOVUPS     64(SI), Y0
 	VMOVUPS     160(SI), Y1
@@ -7648,7 +9414,7 @@ skip4:
 	VFMADD231PS c_3e4a4588<>+0(SB), Y3, Y1
 	VFMADD231PS c_be97b426<>+0(SB), Y6, Y5
 	VFMADD231PS c_3e97b426<>+0(SB), Y2, Y5
-	MOVQ        160(AX), SI
+	MOVQ        208(AX), SI
 	TESTQ       SI, SI
 	JZ          unbiased9
 	VADDPS      (SI)(DX*1), Y0, Y0
@@ -7664,7 +9430,7 @@ skip7:
 	MOVQ DX, SI
 	SHRQ $0x02, SI
 	ANDQ $0x08, SI
-	ADDQ 136(AX)(SI*1), CX
+	ADDQ 184(AX)(SI*1), CX
 	ADDQ $0x20, DX
 	DECQ BX
 	JNZ  vector
@@ -7675,17 +9441,17 @@ skip7:
 // Requires: AVX, AVX512F
 TEXT ·winoDW4AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ        CX, SI
-	MOVQ        96(AX), DI
-	MOVQ        104(AX), R8
-	MOVQ        112(AX), R9
-	MOVQ        120(AX), R10
-	MOVQ        128(AX), R11
+	MOVQ        120(AX), DI
+	MOVQ        128(AX), R8
+	MOVQ        136(AX), R9
+	MOVQ        144(AX), R10
+	MOVQ        152(AX), R11
 	VMOVUPS     (SI), Z5
 	VMOVUPS     (SI)(DI*1), Z1
 	VMOVUPS     (SI)(R8*1), Z3
@@ -7706,7 +9472,7 @@ vector:
 	VMOVAPS     Z5, Z0
 	VMOVAPS     Z1, Z1
 	VMOVAPS     Z2, Z2
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z8
 	VMOVUPS     (SI)(DI*1), Z4
 	VMOVUPS     (SI)(R8*1), Z6
@@ -7727,7 +9493,7 @@ vector:
 	VMOVAPS     Z8, Z3
 	VMOVAPS     Z4, Z4
 	VMOVAPS     Z5, Z5
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z11
 	VMOVUPS     (SI)(DI*1), Z7
 	VMOVUPS     (SI)(R8*1), Z9
@@ -7748,7 +9514,7 @@ vector:
 	VMOVAPS     Z11, Z6
 	VMOVAPS     Z7, Z7
 	VMOVAPS     Z8, Z8
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z14
 	VMOVUPS     (SI)(DI*1), Z10
 	VMOVUPS     (SI)(R8*1), Z12
@@ -7769,7 +9535,7 @@ vector:
 	VMOVAPS     Z14, Z9
 	VMOVAPS     Z10, Z10
 	VMOVAPS     Z11, Z11
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z17
 	VMOVUPS     (SI)(DI*1), Z13
 	VMOVUPS     (SI)(R8*1), Z15
@@ -7790,7 +9556,7 @@ vector:
 	VMOVAPS     Z17, Z12
 	VMOVAPS     Z13, Z13
 	VMOVAPS     Z14, Z14
-	ADDQ        80(AX), SI
+	ADDQ        104(AX), SI
 	VMOVUPS     (SI), Z20
 	VMOVUPS     (SI)(DI*1), Z16
 	VMOVUPS     (SI)(R8*1), Z18
@@ -7818,7 +9584,7 @@ vector:
 	MOVQ        16(AX), R8
 	ADDQ        DX, R8
 	XORQ        R9, R9
-	BTQ         $0x00, 56(AX)
+	BTQ         $0x00, 80(AX)
 	JCC         skip1
 	VADDPS      Z6, Z3, Z18
 	VSUBPS      Z6, Z3, Z3
@@ -7831,7 +9597,7 @@ vector:
 	VFMADD231PS c_3e4a4588<>+0(SB), Z9, Z3
 	VFMADD231PS c_be97b426<>+0(SB), Z18, Z15
 	VFMADD231PS c_3e97b426<>+0(SB), Z6, Z15
-	MOVQ        160(AX), R10
+	MOVQ        208(AX), R10
 	TESTQ       R10, R10
 	JZ          unbiased3
 	VADDPS      (R10)(DX*1), Z0, Z0
@@ -7844,8 +9610,8 @@ unbiased3:
 	VMOVUPS Z15, (R8)(R9*1)
 
 skip1:
-	ADDQ        48(AX), R9
-	BTQ         $0x01, 56(AX)
+	ADDQ        72(AX), R9
+	BTQ         $0x01, 80(AX)
 	JCC         skip4
 	VADDPS      Z7, Z4, Z0
 	VSUBPS      Z7, Z4, Z3
@@ -7858,7 +9624,7 @@ skip1:
 	VFMADD231PS c_3e4a4588<>+0(SB), Z6, Z3
 	VFMADD231PS c_be97b426<>+0(SB), Z0, Z16
 	VFMADD231PS c_3e97b426<>+0(SB), Z4, Z16
-	MOVQ        160(AX), R10
+	MOVQ        208(AX), R10
 	TESTQ       R10, R10
 	JZ          unbiased6
 	VADDPS      (R10)(DX*1), Z1, Z1
@@ -7871,8 +9637,8 @@ unbiased6:
 	VMOVUPS Z16, (R8)(R9*1)
 
 skip4:
-	ADDQ        48(AX), R9
-	BTQ         $0x02, 56(AX)
+	ADDQ        72(AX), R9
+	BTQ         $0x02, 80(AX)
 	JCC         skip7
 	VADDPS      Z8, Z5, Z0
 	VSUBPS      Z8, Z5, Z1
@@ -7885,7 +9651,7 @@ skip4:
 	VFMADD231PS c_3e4a4588<>+0(SB), Z4, Z1
 	VFMADD231PS c_be97b426<>+0(SB), Z0, Z17
 	VFMADD231PS c_3e97b426<>+0(SB), Z3, Z17
-	MOVQ        160(AX), R10
+	MOVQ        208(AX), R10
 	TESTQ       R10, R10
 	JZ          unbiased9
 	VADDPS      (R10)(DX*1), Z2, Z2
@@ -7901,7 +9667,10993 @@ skip7:
 	MOVQ DX, SI
 	SHRQ $0x03, SI
 	ANDQ $0x08, SI
-	ADDQ 136(AX)(SI*1), CX
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoInputSAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoInputSAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         200(AX), DI
+	XORQ         R8, R8
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (DI)
+	VMOVUPS      Y3, 288(DI)
+	VMOVUPS      Y5, 576(DI)
+	VMOVUPS      Y7, 864(DI)
+	VMOVUPS      Y10, 1152(DI)
+	VMOVUPS      Y2, 1440(DI)
+	VMOVUPS      Y6, 1728(DI)
+	VMOVUPS      Y0, 2016(DI)
+	VMOVUPS      Y8, 2304(DI)
+	JMP          next2
+
+skip1:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 288(DI)
+	VMOVUPS Y0, 576(DI)
+	VMOVUPS Y0, 864(DI)
+	VMOVUPS Y0, 1152(DI)
+	VMOVUPS Y0, 1440(DI)
+	VMOVUPS Y0, 1728(DI)
+	VMOVUPS Y0, 2016(DI)
+	VMOVUPS Y0, 2304(DI)
+
+next2:
+	ADDQ         72(AX), R8
+	BTQ          $0x01, 80(AX)
+	JCC          skip3
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, 32(DI)
+	VMOVUPS      Y3, 320(DI)
+	VMOVUPS      Y5, 608(DI)
+	VMOVUPS      Y7, 896(DI)
+	VMOVUPS      Y10, 1184(DI)
+	VMOVUPS      Y2, 1472(DI)
+	VMOVUPS      Y6, 1760(DI)
+	VMOVUPS      Y0, 2048(DI)
+	VMOVUPS      Y8, 2336(DI)
+	JMP          next4
+
+skip3:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 32(DI)
+	VMOVUPS Y0, 320(DI)
+	VMOVUPS Y0, 608(DI)
+	VMOVUPS Y0, 896(DI)
+	VMOVUPS Y0, 1184(DI)
+	VMOVUPS Y0, 1472(DI)
+	VMOVUPS Y0, 1760(DI)
+	VMOVUPS Y0, 2048(DI)
+	VMOVUPS Y0, 2336(DI)
+
+next4:
+	ADDQ         72(AX), R8
+	BTQ          $0x02, 80(AX)
+	JCC          skip5
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, 64(DI)
+	VMOVUPS      Y3, 352(DI)
+	VMOVUPS      Y5, 640(DI)
+	VMOVUPS      Y7, 928(DI)
+	VMOVUPS      Y10, 1216(DI)
+	VMOVUPS      Y2, 1504(DI)
+	VMOVUPS      Y6, 1792(DI)
+	VMOVUPS      Y0, 2080(DI)
+	VMOVUPS      Y8, 2368(DI)
+	JMP          next6
+
+skip5:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 64(DI)
+	VMOVUPS Y0, 352(DI)
+	VMOVUPS Y0, 640(DI)
+	VMOVUPS Y0, 928(DI)
+	VMOVUPS Y0, 1216(DI)
+	VMOVUPS Y0, 1504(DI)
+	VMOVUPS Y0, 1792(DI)
+	VMOVUPS Y0, 2080(DI)
+	VMOVUPS Y0, 2368(DI)
+
+next6:
+	ADDQ         72(AX), R8
+	BTQ          $0x03, 80(AX)
+	JCC          skip7
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, 96(DI)
+	VMOVUPS      Y3, 384(DI)
+	VMOVUPS      Y5, 672(DI)
+	VMOVUPS      Y7, 960(DI)
+	VMOVUPS      Y10, 1248(DI)
+	VMOVUPS      Y2, 1536(DI)
+	VMOVUPS      Y6, 1824(DI)
+	VMOVUPS      Y0, 2112(DI)
+	VMOVUPS      Y8, 2400(DI)
+	JMP          next8
+
+skip7:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 96(DI)
+	VMOVUPS Y0, 384(DI)
+	VMOVUPS Y0, 672(DI)
+	VMOVUPS Y0, 960(DI)
+	VMOVUPS Y0, 1248(DI)
+	VMOVUPS Y0, 1536(DI)
+	VMOVUPS Y0, 1824(DI)
+	VMOVUPS Y0, 2112(DI)
+	VMOVUPS Y0, 2400(DI)
+
+next8:
+	ADDQ         72(AX), R8
+	BTQ          $0x04, 80(AX)
+	JCC          skip9
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, 128(DI)
+	VMOVUPS      Y3, 416(DI)
+	VMOVUPS      Y5, 704(DI)
+	VMOVUPS      Y7, 992(DI)
+	VMOVUPS      Y10, 1280(DI)
+	VMOVUPS      Y2, 1568(DI)
+	VMOVUPS      Y6, 1856(DI)
+	VMOVUPS      Y0, 2144(DI)
+	VMOVUPS      Y8, 2432(DI)
+	JMP          next10
+
+skip9:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 128(DI)
+	VMOVUPS Y0, 416(DI)
+	VMOVUPS Y0, 704(DI)
+	VMOVUPS Y0, 992(DI)
+	VMOVUPS Y0, 1280(DI)
+	VMOVUPS Y0, 1568(DI)
+	VMOVUPS Y0, 1856(DI)
+	VMOVUPS Y0, 2144(DI)
+	VMOVUPS Y0, 2432(DI)
+
+next10:
+	ADDQ         72(AX), R8
+	BTQ          $0x05, 80(AX)
+	JCC          skip11
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, 160(DI)
+	VMOVUPS      Y3, 448(DI)
+	VMOVUPS      Y5, 736(DI)
+	VMOVUPS      Y7, 1024(DI)
+	VMOVUPS      Y10, 1312(DI)
+	VMOVUPS      Y2, 1600(DI)
+	VMOVUPS      Y6, 1888(DI)
+	VMOVUPS      Y0, 2176(DI)
+	VMOVUPS      Y8, 2464(DI)
+	JMP          next12
+
+skip11:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 160(DI)
+	VMOVUPS Y0, 448(DI)
+	VMOVUPS Y0, 736(DI)
+	VMOVUPS Y0, 1024(DI)
+	VMOVUPS Y0, 1312(DI)
+	VMOVUPS Y0, 1600(DI)
+	VMOVUPS Y0, 1888(DI)
+	VMOVUPS Y0, 2176(DI)
+	VMOVUPS Y0, 2464(DI)
+
+next12:
+	ADDQ         72(AX), R8
+	BTQ          $0x06, 80(AX)
+	JCC          skip13
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, 192(DI)
+	VMOVUPS      Y3, 480(DI)
+	VMOVUPS      Y5, 768(DI)
+	VMOVUPS      Y7, 1056(DI)
+	VMOVUPS      Y10, 1344(DI)
+	VMOVUPS      Y2, 1632(DI)
+	VMOVUPS      Y6, 1920(DI)
+	VMOVUPS      Y0, 2208(DI)
+	VMOVUPS      Y8, 2496(DI)
+	JMP          next14
+
+skip13:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 192(DI)
+	VMOVUPS Y0, 480(DI)
+	VMOVUPS Y0, 768(DI)
+	VMOVUPS Y0, 1056(DI)
+	VMOVUPS Y0, 1344(DI)
+	VMOVUPS Y0, 1632(DI)
+	VMOVUPS Y0, 1920(DI)
+	VMOVUPS Y0, 2208(DI)
+	VMOVUPS Y0, 2496(DI)
+
+next14:
+	ADDQ         72(AX), R8
+	BTQ          $0x07, 80(AX)
+	JCC          skip15
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, 224(DI)
+	VMOVUPS      Y3, 512(DI)
+	VMOVUPS      Y5, 800(DI)
+	VMOVUPS      Y7, 1088(DI)
+	VMOVUPS      Y10, 1376(DI)
+	VMOVUPS      Y2, 1664(DI)
+	VMOVUPS      Y6, 1952(DI)
+	VMOVUPS      Y0, 2240(DI)
+	VMOVUPS      Y8, 2528(DI)
+	JMP          next16
+
+skip15:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 224(DI)
+	VMOVUPS Y0, 512(DI)
+	VMOVUPS Y0, 800(DI)
+	VMOVUPS Y0, 1088(DI)
+	VMOVUPS Y0, 1376(DI)
+	VMOVUPS Y0, 1664(DI)
+	VMOVUPS Y0, 1952(DI)
+	VMOVUPS Y0, 2240(DI)
+	VMOVUPS Y0, 2528(DI)
+
+next16:
+	ADDQ         72(AX), R8
+	BTQ          $0x08, 80(AX)
+	JCC          skip17
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y0
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y1
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y2
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y3
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y4
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y5
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y6
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y7
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, 256(DI)
+	VMOVUPS      Y3, 544(DI)
+	VMOVUPS      Y5, 832(DI)
+	VMOVUPS      Y7, 1120(DI)
+	VMOVUPS      Y10, 1408(DI)
+	VMOVUPS      Y2, 1696(DI)
+	VMOVUPS      Y6, 1984(DI)
+	VMOVUPS      Y0, 2272(DI)
+	VMOVUPS      Y8, 2560(DI)
+	JMP          next18
+
+skip17:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 256(DI)
+	VMOVUPS Y0, 544(DI)
+	VMOVUPS Y0, 832(DI)
+	VMOVUPS Y0, 1120(DI)
+	VMOVUPS Y0, 1408(DI)
+	VMOVUPS Y0, 1696(DI)
+	VMOVUPS Y0, 1984(DI)
+	VMOVUPS Y0, 2272(DI)
+	VMOVUPS Y0, 2560(DI)
+
+next18:
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
+	MOVQ         160(AX), R13
+	MOVQ         168(AX), R14
+	MOVQ         176(AX), R15
+	VMOVUPS      (DI), Y0
+	VMOVUPS      32(DI), Y1
+	VMOVUPS      64(DI), Y2
+	VMOVUPS      96(DI), Y3
+	VMOVUPS      128(DI), Y4
+	VMOVUPS      160(DI), Y5
+	VMOVUPS      192(DI), Y6
+	VMOVUPS      224(DI), Y7
+	VMOVUPS      256(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      288(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      352(DI), Y2
+	VMOVUPS      384(DI), Y3
+	VMOVUPS      416(DI), Y4
+	VMOVUPS      448(DI), Y5
+	VMOVUPS      480(DI), Y6
+	VMOVUPS      512(DI), Y7
+	VMOVUPS      544(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      576(DI), Y0
+	VMOVUPS      608(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      672(DI), Y3
+	VMOVUPS      704(DI), Y4
+	VMOVUPS      736(DI), Y5
+	VMOVUPS      768(DI), Y6
+	VMOVUPS      800(DI), Y7
+	VMOVUPS      832(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      864(DI), Y0
+	VMOVUPS      896(DI), Y1
+	VMOVUPS      928(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VMOVUPS      992(DI), Y4
+	VMOVUPS      1024(DI), Y5
+	VMOVUPS      1056(DI), Y6
+	VMOVUPS      1088(DI), Y7
+	VMOVUPS      1120(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1152(DI), Y0
+	VMOVUPS      1184(DI), Y1
+	VMOVUPS      1216(DI), Y2
+	VMOVUPS      1248(DI), Y3
+	VMOVUPS      1280(DI), Y4
+	VMOVUPS      1312(DI), Y5
+	VMOVUPS      1344(DI), Y6
+	VMOVUPS      1376(DI), Y7
+	VMOVUPS      1408(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1440(DI), Y0
+	VMOVUPS      1472(DI), Y1
+	VMOVUPS      1504(DI), Y2
+	VMOVUPS      1536(DI), Y3
+	VMOVUPS      1568(DI), Y4
+	VMOVUPS      1600(DI), Y5
+	VMOVUPS      1632(DI), Y6
+	VMOVUPS      1664(DI), Y7
+	VMOVUPS      1696(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1728(DI), Y0
+	VMOVUPS      1760(DI), Y1
+	VMOVUPS      1792(DI), Y2
+	VMOVUPS      1824(DI), Y3
+	VMOVUPS      1856(DI), Y4
+	VMOVUPS      1888(DI), Y5
+	VMOVUPS      1920(DI), Y6
+	VMOVUPS      1952(DI), Y7
+	VMOVUPS      1984(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      2016(DI), Y0
+	VMOVUPS      2048(DI), Y1
+	VMOVUPS      2080(DI), Y2
+	VMOVUPS      2112(DI), Y3
+	VMOVUPS      2144(DI), Y4
+	VMOVUPS      2176(DI), Y5
+	VMOVUPS      2208(DI), Y6
+	VMOVUPS      2240(DI), Y7
+	VMOVUPS      2272(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      2304(DI), Y0
+	VMOVUPS      2336(DI), Y1
+	VMOVUPS      2368(DI), Y2
+	VMOVUPS      2400(DI), Y3
+	VMOVUPS      2432(DI), Y4
+	VMOVUPS      2464(DI), Y5
+	VMOVUPS      2496(DI), Y6
+	VMOVUPS      2528(DI), Y7
+	VMOVUPS      2560(DI), Y8
+	VMOVAPS      Y4, Y9
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y9
+	VMOVAPS      Y6, Y0
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y0
+	VMOVAPS      Y0, Y10
+	VFNMADD231PS c_3fc00000<>+0(SB), Y9, Y10
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3f100000<>+0(SB), Y4, Y8
+	VMOVAPS      Y8, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y0, Y8
+	VMOVAPS      Y6, Y6
+	VFNMADD231PS c_3fc00000<>+0(SB), Y4, Y6
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y4
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  c_3f400000<>+0(SB), Y4, Y2
+	VFNMADD231PS c_3f400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVUPS      Y7, (SI)(R10*1)
+	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	VMOVUPS      Y6, (SI)(R13*1)
+	VMOVUPS      Y0, (SI)(R14*1)
+	VMOVUPS      Y8, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	MOVQ         DX, SI
+	SHRQ         $0x02, SI
+	ANDQ         $0x08, SI
+	ADDQ         184(AX)(SI*1), CX
+	ADDQ         $0x20, DX
+	DECQ         BX
+	JNZ          vector
+	VZEROUPPER
+	RET
+
+// func winoInputSAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoInputSAVX512(SB), NOSPLIT, $0-8
+	VMOVUPS c_3f400000<>+0(SB), Z0
+	VMOVUPS c_3fc00000<>+0(SB), Z1
+	VMOVUPS c_3f100000<>+0(SB), Z2
+	MOVQ    call+0(FP), AX
+	MOVQ    96(AX), CX
+	MOVQ    88(AX), BX
+	XORQ    DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         200(AX), DI
+	XORQ         R8, R8
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (DI)
+	VMOVUPS      Z6, 576(DI)
+	VMOVUPS      Z8, 1152(DI)
+	VMOVUPS      Z10, 1728(DI)
+	VMOVUPS      Z13, 2304(DI)
+	VMOVUPS      Z5, 2880(DI)
+	VMOVUPS      Z9, 3456(DI)
+	VMOVUPS      Z3, 4032(DI)
+	VMOVUPS      Z11, 4608(DI)
+	JMP          next2
+
+skip1:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, (DI)
+	VMOVUPS Z3, 576(DI)
+	VMOVUPS Z3, 1152(DI)
+	VMOVUPS Z3, 1728(DI)
+	VMOVUPS Z3, 2304(DI)
+	VMOVUPS Z3, 2880(DI)
+	VMOVUPS Z3, 3456(DI)
+	VMOVUPS Z3, 4032(DI)
+	VMOVUPS Z3, 4608(DI)
+
+next2:
+	ADDQ         72(AX), R8
+	BTQ          $0x01, 80(AX)
+	JCC          skip3
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, 64(DI)
+	VMOVUPS      Z6, 640(DI)
+	VMOVUPS      Z8, 1216(DI)
+	VMOVUPS      Z10, 1792(DI)
+	VMOVUPS      Z13, 2368(DI)
+	VMOVUPS      Z5, 2944(DI)
+	VMOVUPS      Z9, 3520(DI)
+	VMOVUPS      Z3, 4096(DI)
+	VMOVUPS      Z11, 4672(DI)
+	JMP          next4
+
+skip3:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 64(DI)
+	VMOVUPS Z3, 640(DI)
+	VMOVUPS Z3, 1216(DI)
+	VMOVUPS Z3, 1792(DI)
+	VMOVUPS Z3, 2368(DI)
+	VMOVUPS Z3, 2944(DI)
+	VMOVUPS Z3, 3520(DI)
+	VMOVUPS Z3, 4096(DI)
+	VMOVUPS Z3, 4672(DI)
+
+next4:
+	ADDQ         72(AX), R8
+	BTQ          $0x02, 80(AX)
+	JCC          skip5
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, 128(DI)
+	VMOVUPS      Z6, 704(DI)
+	VMOVUPS      Z8, 1280(DI)
+	VMOVUPS      Z10, 1856(DI)
+	VMOVUPS      Z13, 2432(DI)
+	VMOVUPS      Z5, 3008(DI)
+	VMOVUPS      Z9, 3584(DI)
+	VMOVUPS      Z3, 4160(DI)
+	VMOVUPS      Z11, 4736(DI)
+	JMP          next6
+
+skip5:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 128(DI)
+	VMOVUPS Z3, 704(DI)
+	VMOVUPS Z3, 1280(DI)
+	VMOVUPS Z3, 1856(DI)
+	VMOVUPS Z3, 2432(DI)
+	VMOVUPS Z3, 3008(DI)
+	VMOVUPS Z3, 3584(DI)
+	VMOVUPS Z3, 4160(DI)
+	VMOVUPS Z3, 4736(DI)
+
+next6:
+	ADDQ         72(AX), R8
+	BTQ          $0x03, 80(AX)
+	JCC          skip7
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, 192(DI)
+	VMOVUPS      Z6, 768(DI)
+	VMOVUPS      Z8, 1344(DI)
+	VMOVUPS      Z10, 1920(DI)
+	VMOVUPS      Z13, 2496(DI)
+	VMOVUPS      Z5, 3072(DI)
+	VMOVUPS      Z9, 3648(DI)
+	VMOVUPS      Z3, 4224(DI)
+	VMOVUPS      Z11, 4800(DI)
+	JMP          next8
+
+skip7:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 192(DI)
+	VMOVUPS Z3, 768(DI)
+	VMOVUPS Z3, 1344(DI)
+	VMOVUPS Z3, 1920(DI)
+	VMOVUPS Z3, 2496(DI)
+	VMOVUPS Z3, 3072(DI)
+	VMOVUPS Z3, 3648(DI)
+	VMOVUPS Z3, 4224(DI)
+	VMOVUPS Z3, 4800(DI)
+
+next8:
+	ADDQ         72(AX), R8
+	BTQ          $0x04, 80(AX)
+	JCC          skip9
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, 256(DI)
+	VMOVUPS      Z6, 832(DI)
+	VMOVUPS      Z8, 1408(DI)
+	VMOVUPS      Z10, 1984(DI)
+	VMOVUPS      Z13, 2560(DI)
+	VMOVUPS      Z5, 3136(DI)
+	VMOVUPS      Z9, 3712(DI)
+	VMOVUPS      Z3, 4288(DI)
+	VMOVUPS      Z11, 4864(DI)
+	JMP          next10
+
+skip9:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 256(DI)
+	VMOVUPS Z3, 832(DI)
+	VMOVUPS Z3, 1408(DI)
+	VMOVUPS Z3, 1984(DI)
+	VMOVUPS Z3, 2560(DI)
+	VMOVUPS Z3, 3136(DI)
+	VMOVUPS Z3, 3712(DI)
+	VMOVUPS Z3, 4288(DI)
+	VMOVUPS Z3, 4864(DI)
+
+next10:
+	ADDQ         72(AX), R8
+	BTQ          $0x05, 80(AX)
+	JCC          skip11
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, 320(DI)
+	VMOVUPS      Z6, 896(DI)
+	VMOVUPS      Z8, 1472(DI)
+	VMOVUPS      Z10, 2048(DI)
+	VMOVUPS      Z13, 2624(DI)
+	VMOVUPS      Z5, 3200(DI)
+	VMOVUPS      Z9, 3776(DI)
+	VMOVUPS      Z3, 4352(DI)
+	VMOVUPS      Z11, 4928(DI)
+	JMP          next12
+
+skip11:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 320(DI)
+	VMOVUPS Z3, 896(DI)
+	VMOVUPS Z3, 1472(DI)
+	VMOVUPS Z3, 2048(DI)
+	VMOVUPS Z3, 2624(DI)
+	VMOVUPS Z3, 3200(DI)
+	VMOVUPS Z3, 3776(DI)
+	VMOVUPS Z3, 4352(DI)
+	VMOVUPS Z3, 4928(DI)
+
+next12:
+	ADDQ         72(AX), R8
+	BTQ          $0x06, 80(AX)
+	JCC          skip13
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, 384(DI)
+	VMOVUPS      Z6, 960(DI)
+	VMOVUPS      Z8, 1536(DI)
+	VMOVUPS      Z10, 2112(DI)
+	VMOVUPS      Z13, 2688(DI)
+	VMOVUPS      Z5, 3264(DI)
+	VMOVUPS      Z9, 3840(DI)
+	VMOVUPS      Z3, 4416(DI)
+	VMOVUPS      Z11, 4992(DI)
+	JMP          next14
+
+skip13:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 384(DI)
+	VMOVUPS Z3, 960(DI)
+	VMOVUPS Z3, 1536(DI)
+	VMOVUPS Z3, 2112(DI)
+	VMOVUPS Z3, 2688(DI)
+	VMOVUPS Z3, 3264(DI)
+	VMOVUPS Z3, 3840(DI)
+	VMOVUPS Z3, 4416(DI)
+	VMOVUPS Z3, 4992(DI)
+
+next14:
+	ADDQ         72(AX), R8
+	BTQ          $0x07, 80(AX)
+	JCC          skip15
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, 448(DI)
+	VMOVUPS      Z6, 1024(DI)
+	VMOVUPS      Z8, 1600(DI)
+	VMOVUPS      Z10, 2176(DI)
+	VMOVUPS      Z13, 2752(DI)
+	VMOVUPS      Z5, 3328(DI)
+	VMOVUPS      Z9, 3904(DI)
+	VMOVUPS      Z3, 4480(DI)
+	VMOVUPS      Z11, 5056(DI)
+	JMP          next16
+
+skip15:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 448(DI)
+	VMOVUPS Z3, 1024(DI)
+	VMOVUPS Z3, 1600(DI)
+	VMOVUPS Z3, 2176(DI)
+	VMOVUPS Z3, 2752(DI)
+	VMOVUPS Z3, 3328(DI)
+	VMOVUPS Z3, 3904(DI)
+	VMOVUPS Z3, 4480(DI)
+	VMOVUPS Z3, 5056(DI)
+
+next16:
+	ADDQ         72(AX), R8
+	BTQ          $0x08, 80(AX)
+	JCC          skip17
+	MOVQ         216(AX), R9
+	ADDQ         R8, R9
+	MOVQ         8(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         24(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         32(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         40(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         48(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         56(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         64(AX), R10
+	ADDQ         DX, R10
+	PREFETCHT0   (R10)(R9*1)
+	MOVQ         (AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z3
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z4
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z5
+	MOVQ         24(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z6
+	MOVQ         32(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z7
+	MOVQ         40(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z8
+	MOVQ         48(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z9
+	MOVQ         56(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z10
+	MOVQ         64(AX), R9
+	ADDQ         DX, R9
+	VMOVUPS      (R9)(R8*1), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, 512(DI)
+	VMOVUPS      Z6, 1088(DI)
+	VMOVUPS      Z8, 1664(DI)
+	VMOVUPS      Z10, 2240(DI)
+	VMOVUPS      Z13, 2816(DI)
+	VMOVUPS      Z5, 3392(DI)
+	VMOVUPS      Z9, 3968(DI)
+	VMOVUPS      Z3, 4544(DI)
+	VMOVUPS      Z11, 5120(DI)
+	JMP          next18
+
+skip17:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 512(DI)
+	VMOVUPS Z3, 1088(DI)
+	VMOVUPS Z3, 1664(DI)
+	VMOVUPS Z3, 2240(DI)
+	VMOVUPS Z3, 2816(DI)
+	VMOVUPS Z3, 3392(DI)
+	VMOVUPS Z3, 3968(DI)
+	VMOVUPS Z3, 4544(DI)
+	VMOVUPS Z3, 5120(DI)
+
+next18:
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
+	MOVQ         160(AX), R13
+	MOVQ         168(AX), R14
+	MOVQ         176(AX), R15
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      256(DI), Z7
+	VMOVUPS      320(DI), Z8
+	VMOVUPS      384(DI), Z9
+	VMOVUPS      448(DI), Z10
+	VMOVUPS      512(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      576(DI), Z3
+	VMOVUPS      640(DI), Z4
+	VMOVUPS      704(DI), Z5
+	VMOVUPS      768(DI), Z6
+	VMOVUPS      832(DI), Z7
+	VMOVUPS      896(DI), Z8
+	VMOVUPS      960(DI), Z9
+	VMOVUPS      1024(DI), Z10
+	VMOVUPS      1088(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1152(DI), Z3
+	VMOVUPS      1216(DI), Z4
+	VMOVUPS      1280(DI), Z5
+	VMOVUPS      1344(DI), Z6
+	VMOVUPS      1408(DI), Z7
+	VMOVUPS      1472(DI), Z8
+	VMOVUPS      1536(DI), Z9
+	VMOVUPS      1600(DI), Z10
+	VMOVUPS      1664(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1728(DI), Z3
+	VMOVUPS      1792(DI), Z4
+	VMOVUPS      1856(DI), Z5
+	VMOVUPS      1920(DI), Z6
+	VMOVUPS      1984(DI), Z7
+	VMOVUPS      2048(DI), Z8
+	VMOVUPS      2112(DI), Z9
+	VMOVUPS      2176(DI), Z10
+	VMOVUPS      2240(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      2304(DI), Z3
+	VMOVUPS      2368(DI), Z4
+	VMOVUPS      2432(DI), Z5
+	VMOVUPS      2496(DI), Z6
+	VMOVUPS      2560(DI), Z7
+	VMOVUPS      2624(DI), Z8
+	VMOVUPS      2688(DI), Z9
+	VMOVUPS      2752(DI), Z10
+	VMOVUPS      2816(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      2880(DI), Z3
+	VMOVUPS      2944(DI), Z4
+	VMOVUPS      3008(DI), Z5
+	VMOVUPS      3072(DI), Z6
+	VMOVUPS      3136(DI), Z7
+	VMOVUPS      3200(DI), Z8
+	VMOVUPS      3264(DI), Z9
+	VMOVUPS      3328(DI), Z10
+	VMOVUPS      3392(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      3456(DI), Z3
+	VMOVUPS      3520(DI), Z4
+	VMOVUPS      3584(DI), Z5
+	VMOVUPS      3648(DI), Z6
+	VMOVUPS      3712(DI), Z7
+	VMOVUPS      3776(DI), Z8
+	VMOVUPS      3840(DI), Z9
+	VMOVUPS      3904(DI), Z10
+	VMOVUPS      3968(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      4032(DI), Z3
+	VMOVUPS      4096(DI), Z4
+	VMOVUPS      4160(DI), Z5
+	VMOVUPS      4224(DI), Z6
+	VMOVUPS      4288(DI), Z7
+	VMOVUPS      4352(DI), Z8
+	VMOVUPS      4416(DI), Z9
+	VMOVUPS      4480(DI), Z10
+	VMOVUPS      4544(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      4608(DI), Z3
+	VMOVUPS      4672(DI), Z4
+	VMOVUPS      4736(DI), Z5
+	VMOVUPS      4800(DI), Z6
+	VMOVUPS      4864(DI), Z7
+	VMOVUPS      4928(DI), Z8
+	VMOVUPS      4992(DI), Z9
+	VMOVUPS      5056(DI), Z10
+	VMOVUPS      5120(DI), Z11
+	VMOVAPS      Z7, Z12
+	VFNMADD231PS Z2, Z3, Z12
+	VMOVAPS      Z9, Z3
+	VFNMADD231PS Z2, Z5, Z3
+	VMOVAPS      Z3, Z13
+	VFNMADD231PS Z1, Z12, Z13
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z2, Z7, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS Z1, Z3, Z11
+	VMOVAPS      Z9, Z9
+	VFNMADD231PS Z1, Z7, Z9
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z5, Z7
+	VMOVAPS      Z9, Z5
+	VFMADD231PS  Z0, Z7, Z5
+	VFNMADD231PS Z0, Z7, Z9
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z8, (SI)(R9*1)
+	VMOVUPS      Z10, (SI)(R10*1)
+	VMOVUPS      Z13, (SI)(R11*1)
+	VMOVUPS      Z5, (SI)(R12*1)
+	VMOVUPS      Z9, (SI)(R13*1)
+	VMOVUPS      Z3, (SI)(R14*1)
+	VMOVUPS      Z11, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	MOVQ         DX, SI
+	SHRQ         $0x03, SI
+	ANDQ         $0x08, SI
+	ADDQ         184(AX)(SI*1), CX
+	ADDQ         $0x40, DX
+	DECQ         BX
+	JNZ          vector
+	VZEROUPPER
+	RET
+
+// func winoDataSAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoDataSAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         200(AX), DI
+	MOVQ         (AX), R8
+	ADDQ         DX, R8
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	MOVQ         24(AX), R11
+	ADDQ         DX, R11
+	MOVQ         32(AX), R12
+	ADDQ         DX, R12
+	XORQ         R13, R13
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	MOVQ         216(AX), R14
+	ADDQ         R13, R14
+	PREFETCHT0   (R8)(R14*1)
+	PREFETCHT0   (R9)(R14*1)
+	PREFETCHT0   (R10)(R14*1)
+	PREFETCHT0   (R11)(R14*1)
+	VMOVUPS      (R8)(R13*1), Y0
+	VMOVUPS      (R9)(R13*1), Y1
+	VMOVUPS      (R10)(R13*1), Y2
+	VMOVUPS      (R11)(R13*1), Y3
+	VMOVUPS      (R12)(R13*1), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y1, 160(DI)
+	VMOVUPS      Y2, 320(DI)
+	VMOVUPS      Y3, 480(DI)
+	VMOVUPS      Y7, 640(DI)
+	VMOVUPS      Y9, 800(DI)
+	VMOVUPS      Y5, 960(DI)
+	VMOVUPS      Y6, 1120(DI)
+	VMOVUPS      Y4, 1280(DI)
+	JMP          next2
+
+skip1:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 160(DI)
+	VMOVUPS Y0, 320(DI)
+	VMOVUPS Y0, 480(DI)
+	VMOVUPS Y0, 640(DI)
+	VMOVUPS Y0, 800(DI)
+	VMOVUPS Y0, 960(DI)
+	VMOVUPS Y0, 1120(DI)
+	VMOVUPS Y0, 1280(DI)
+
+next2:
+	ADDQ         72(AX), R13
+	BTQ          $0x01, 80(AX)
+	JCC          skip3
+	MOVQ         216(AX), R14
+	ADDQ         R13, R14
+	PREFETCHT0   (R8)(R14*1)
+	PREFETCHT0   (R9)(R14*1)
+	PREFETCHT0   (R10)(R14*1)
+	PREFETCHT0   (R11)(R14*1)
+	VMOVUPS      (R8)(R13*1), Y0
+	VMOVUPS      (R9)(R13*1), Y1
+	VMOVUPS      (R10)(R13*1), Y2
+	VMOVUPS      (R11)(R13*1), Y3
+	VMOVUPS      (R12)(R13*1), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, 32(DI)
+	VMOVUPS      Y1, 192(DI)
+	VMOVUPS      Y2, 352(DI)
+	VMOVUPS      Y3, 512(DI)
+	VMOVUPS      Y7, 672(DI)
+	VMOVUPS      Y9, 832(DI)
+	VMOVUPS      Y5, 992(DI)
+	VMOVUPS      Y6, 1152(DI)
+	VMOVUPS      Y4, 1312(DI)
+	JMP          next4
+
+skip3:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 32(DI)
+	VMOVUPS Y0, 192(DI)
+	VMOVUPS Y0, 352(DI)
+	VMOVUPS Y0, 512(DI)
+	VMOVUPS Y0, 672(DI)
+	VMOVUPS Y0, 832(DI)
+	VMOVUPS Y0, 992(DI)
+	VMOVUPS Y0, 1152(DI)
+	VMOVUPS Y0, 1312(DI)
+
+next4:
+	ADDQ         72(AX), R13
+	BTQ          $0x02, 80(AX)
+	JCC          skip5
+	MOVQ         216(AX), R14
+	ADDQ         R13, R14
+	PREFETCHT0   (R8)(R14*1)
+	PREFETCHT0   (R9)(R14*1)
+	PREFETCHT0   (R10)(R14*1)
+	PREFETCHT0   (R11)(R14*1)
+	VMOVUPS      (R8)(R13*1), Y0
+	VMOVUPS      (R9)(R13*1), Y1
+	VMOVUPS      (R10)(R13*1), Y2
+	VMOVUPS      (R11)(R13*1), Y3
+	VMOVUPS      (R12)(R13*1), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, 64(DI)
+	VMOVUPS      Y1, 224(DI)
+	VMOVUPS      Y2, 384(DI)
+	VMOVUPS      Y3, 544(DI)
+	VMOVUPS      Y7, 704(DI)
+	VMOVUPS      Y9, 864(DI)
+	VMOVUPS      Y5, 1024(DI)
+	VMOVUPS      Y6, 1184(DI)
+	VMOVUPS      Y4, 1344(DI)
+	JMP          next6
+
+skip5:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 64(DI)
+	VMOVUPS Y0, 224(DI)
+	VMOVUPS Y0, 384(DI)
+	VMOVUPS Y0, 544(DI)
+	VMOVUPS Y0, 704(DI)
+	VMOVUPS Y0, 864(DI)
+	VMOVUPS Y0, 1024(DI)
+	VMOVUPS Y0, 1184(DI)
+	VMOVUPS Y0, 1344(DI)
+
+next6:
+	ADDQ         72(AX), R13
+	BTQ          $0x03, 80(AX)
+	JCC          skip7
+	MOVQ         216(AX), R14
+	ADDQ         R13, R14
+	PREFETCHT0   (R8)(R14*1)
+	PREFETCHT0   (R9)(R14*1)
+	PREFETCHT0   (R10)(R14*1)
+	PREFETCHT0   (R11)(R14*1)
+	VMOVUPS      (R8)(R13*1), Y0
+	VMOVUPS      (R9)(R13*1), Y1
+	VMOVUPS      (R10)(R13*1), Y2
+	VMOVUPS      (R11)(R13*1), Y3
+	VMOVUPS      (R12)(R13*1), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, 96(DI)
+	VMOVUPS      Y1, 256(DI)
+	VMOVUPS      Y2, 416(DI)
+	VMOVUPS      Y3, 576(DI)
+	VMOVUPS      Y7, 736(DI)
+	VMOVUPS      Y9, 896(DI)
+	VMOVUPS      Y5, 1056(DI)
+	VMOVUPS      Y6, 1216(DI)
+	VMOVUPS      Y4, 1376(DI)
+	JMP          next8
+
+skip7:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 96(DI)
+	VMOVUPS Y0, 256(DI)
+	VMOVUPS Y0, 416(DI)
+	VMOVUPS Y0, 576(DI)
+	VMOVUPS Y0, 736(DI)
+	VMOVUPS Y0, 896(DI)
+	VMOVUPS Y0, 1056(DI)
+	VMOVUPS Y0, 1216(DI)
+	VMOVUPS Y0, 1376(DI)
+
+next8:
+	ADDQ         72(AX), R13
+	BTQ          $0x04, 80(AX)
+	JCC          skip9
+	VMOVUPS      (R8)(R13*1), Y0
+	VMOVUPS      (R9)(R13*1), Y1
+	VMOVUPS      (R10)(R13*1), Y2
+	VMOVUPS      (R11)(R13*1), Y3
+	VMOVUPS      (R12)(R13*1), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, 128(DI)
+	VMOVUPS      Y1, 288(DI)
+	VMOVUPS      Y2, 448(DI)
+	VMOVUPS      Y3, 608(DI)
+	VMOVUPS      Y7, 768(DI)
+	VMOVUPS      Y9, 928(DI)
+	VMOVUPS      Y5, 1088(DI)
+	VMOVUPS      Y6, 1248(DI)
+	VMOVUPS      Y4, 1408(DI)
+	JMP          next10
+
+skip9:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 128(DI)
+	VMOVUPS Y0, 288(DI)
+	VMOVUPS Y0, 448(DI)
+	VMOVUPS Y0, 608(DI)
+	VMOVUPS Y0, 768(DI)
+	VMOVUPS Y0, 928(DI)
+	VMOVUPS Y0, 1088(DI)
+	VMOVUPS Y0, 1248(DI)
+	VMOVUPS Y0, 1408(DI)
+
+next10:
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
+	MOVQ         160(AX), R13
+	MOVQ         168(AX), R14
+	MOVQ         176(AX), R15
+	VMOVUPS      (DI), Y0
+	VMOVUPS      32(DI), Y1
+	VMOVUPS      64(DI), Y2
+	VMOVUPS      96(DI), Y3
+	VMOVUPS      128(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      160(DI), Y0
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      224(DI), Y2
+	VMOVUPS      256(DI), Y3
+	VMOVUPS      288(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      320(DI), Y0
+	VMOVUPS      352(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      416(DI), Y3
+	VMOVUPS      448(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      480(DI), Y0
+	VMOVUPS      512(DI), Y1
+	VMOVUPS      544(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      608(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      640(DI), Y0
+	VMOVUPS      672(DI), Y1
+	VMOVUPS      704(DI), Y2
+	VMOVUPS      736(DI), Y3
+	VMOVUPS      768(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      800(DI), Y0
+	VMOVUPS      832(DI), Y1
+	VMOVUPS      864(DI), Y2
+	VMOVUPS      896(DI), Y3
+	VMOVUPS      928(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      960(DI), Y0
+	VMOVUPS      992(DI), Y1
+	VMOVUPS      1024(DI), Y2
+	VMOVUPS      1056(DI), Y3
+	VMOVUPS      1088(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1120(DI), Y0
+	VMOVUPS      1152(DI), Y1
+	VMOVUPS      1184(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VMOVUPS      1248(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1280(DI), Y0
+	VMOVUPS      1312(DI), Y1
+	VMOVUPS      1344(DI), Y2
+	VMOVUPS      1376(DI), Y3
+	VMOVUPS      1408(DI), Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c_3f100000<>+0(SB), Y0, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c_3f100000<>+0(SB), Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFNMADD231PS c_3fc00000<>+0(SB), Y5, Y7
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y4, Y4
+	VFNMADD231PS c_3fc00000<>+0(SB), Y6, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c_3fc00000<>+0(SB), Y2, Y5
+	VMOVAPS      Y2, Y8
+	VFNMADD231PS c_3fc00000<>+0(SB), Y1, Y8
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  c_3f400000<>+0(SB), Y8, Y9
+	VFNMADD231PS c_3f400000<>+0(SB), Y8, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y7, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R12*1)
+	VMOVUPS      Y5, (SI)(R13*1)
+	VMOVUPS      Y6, (SI)(R14*1)
+	VMOVUPS      Y4, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	MOVQ         DX, SI
+	SHRQ         $0x02, SI
+	ANDQ         $0x08, SI
+	ADDQ         184(AX)(SI*1), CX
+	ADDQ         $0x20, DX
+	DECQ         BX
+	JNZ          vector
+	VZEROUPPER
+	RET
+
+// func winoDataSAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoDataSAVX512(SB), NOSPLIT, $0-8
+	VMOVUPS c_3f400000<>+0(SB), Z0
+	VMOVUPS c_3fc00000<>+0(SB), Z1
+	VMOVUPS c_3f100000<>+0(SB), Z2
+	MOVQ    call+0(FP), AX
+	MOVQ    96(AX), CX
+	MOVQ    88(AX), BX
+	XORQ    DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         200(AX), DI
+	MOVQ         (AX), R8
+	ADDQ         DX, R8
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	MOVQ         24(AX), R11
+	ADDQ         DX, R11
+	MOVQ         32(AX), R12
+	ADDQ         DX, R12
+	XORQ         R13, R13
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	MOVQ         216(AX), R14
+	ADDQ         R13, R14
+	PREFETCHT0   (R8)(R14*1)
+	PREFETCHT0   (R9)(R14*1)
+	PREFETCHT0   (R10)(R14*1)
+	PREFETCHT0   (R11)(R14*1)
+	VMOVUPS      (R8)(R13*1), Z3
+	VMOVUPS      (R9)(R13*1), Z4
+	VMOVUPS      (R10)(R13*1), Z5
+	VMOVUPS      (R11)(R13*1), Z6
+	VMOVUPS      (R12)(R13*1), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (DI)
+	VMOVUPS      Z4, 320(DI)
+	VMOVUPS      Z5, 640(DI)
+	VMOVUPS      Z6, 960(DI)
+	VMOVUPS      Z10, 1280(DI)
+	VMOVUPS      Z12, 1600(DI)
+	VMOVUPS      Z8, 1920(DI)
+	VMOVUPS      Z9, 2240(DI)
+	VMOVUPS      Z7, 2560(DI)
+	JMP          next2
+
+skip1:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, (DI)
+	VMOVUPS Z3, 320(DI)
+	VMOVUPS Z3, 640(DI)
+	VMOVUPS Z3, 960(DI)
+	VMOVUPS Z3, 1280(DI)
+	VMOVUPS Z3, 1600(DI)
+	VMOVUPS Z3, 1920(DI)
+	VMOVUPS Z3, 2240(DI)
+	VMOVUPS Z3, 2560(DI)
+
+next2:
+	ADDQ         72(AX), R13
+	BTQ          $0x01, 80(AX)
+	JCC          skip3
+	MOVQ         216(AX), R14
+	ADDQ         R13, R14
+	PREFETCHT0   (R8)(R14*1)
+	PREFETCHT0   (R9)(R14*1)
+	PREFETCHT0   (R10)(R14*1)
+	PREFETCHT0   (R11)(R14*1)
+	VMOVUPS      (R8)(R13*1), Z3
+	VMOVUPS      (R9)(R13*1), Z4
+	VMOVUPS      (R10)(R13*1), Z5
+	VMOVUPS      (R11)(R13*1), Z6
+	VMOVUPS      (R12)(R13*1), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, 64(DI)
+	VMOVUPS      Z4, 384(DI)
+	VMOVUPS      Z5, 704(DI)
+	VMOVUPS      Z6, 1024(DI)
+	VMOVUPS      Z10, 1344(DI)
+	VMOVUPS      Z12, 1664(DI)
+	VMOVUPS      Z8, 1984(DI)
+	VMOVUPS      Z9, 2304(DI)
+	VMOVUPS      Z7, 2624(DI)
+	JMP          next4
+
+skip3:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 64(DI)
+	VMOVUPS Z3, 384(DI)
+	VMOVUPS Z3, 704(DI)
+	VMOVUPS Z3, 1024(DI)
+	VMOVUPS Z3, 1344(DI)
+	VMOVUPS Z3, 1664(DI)
+	VMOVUPS Z3, 1984(DI)
+	VMOVUPS Z3, 2304(DI)
+	VMOVUPS Z3, 2624(DI)
+
+next4:
+	ADDQ         72(AX), R13
+	BTQ          $0x02, 80(AX)
+	JCC          skip5
+	MOVQ         216(AX), R14
+	ADDQ         R13, R14
+	PREFETCHT0   (R8)(R14*1)
+	PREFETCHT0   (R9)(R14*1)
+	PREFETCHT0   (R10)(R14*1)
+	PREFETCHT0   (R11)(R14*1)
+	VMOVUPS      (R8)(R13*1), Z3
+	VMOVUPS      (R9)(R13*1), Z4
+	VMOVUPS      (R10)(R13*1), Z5
+	VMOVUPS      (R11)(R13*1), Z6
+	VMOVUPS      (R12)(R13*1), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, 128(DI)
+	VMOVUPS      Z4, 448(DI)
+	VMOVUPS      Z5, 768(DI)
+	VMOVUPS      Z6, 1088(DI)
+	VMOVUPS      Z10, 1408(DI)
+	VMOVUPS      Z12, 1728(DI)
+	VMOVUPS      Z8, 2048(DI)
+	VMOVUPS      Z9, 2368(DI)
+	VMOVUPS      Z7, 2688(DI)
+	JMP          next6
+
+skip5:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 128(DI)
+	VMOVUPS Z3, 448(DI)
+	VMOVUPS Z3, 768(DI)
+	VMOVUPS Z3, 1088(DI)
+	VMOVUPS Z3, 1408(DI)
+	VMOVUPS Z3, 1728(DI)
+	VMOVUPS Z3, 2048(DI)
+	VMOVUPS Z3, 2368(DI)
+	VMOVUPS Z3, 2688(DI)
+
+next6:
+	ADDQ         72(AX), R13
+	BTQ          $0x03, 80(AX)
+	JCC          skip7
+	MOVQ         216(AX), R14
+	ADDQ         R13, R14
+	PREFETCHT0   (R8)(R14*1)
+	PREFETCHT0   (R9)(R14*1)
+	PREFETCHT0   (R10)(R14*1)
+	PREFETCHT0   (R11)(R14*1)
+	VMOVUPS      (R8)(R13*1), Z3
+	VMOVUPS      (R9)(R13*1), Z4
+	VMOVUPS      (R10)(R13*1), Z5
+	VMOVUPS      (R11)(R13*1), Z6
+	VMOVUPS      (R12)(R13*1), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, 192(DI)
+	VMOVUPS      Z4, 512(DI)
+	VMOVUPS      Z5, 832(DI)
+	VMOVUPS      Z6, 1152(DI)
+	VMOVUPS      Z10, 1472(DI)
+	VMOVUPS      Z12, 1792(DI)
+	VMOVUPS      Z8, 2112(DI)
+	VMOVUPS      Z9, 2432(DI)
+	VMOVUPS      Z7, 2752(DI)
+	JMP          next8
+
+skip7:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 192(DI)
+	VMOVUPS Z3, 512(DI)
+	VMOVUPS Z3, 832(DI)
+	VMOVUPS Z3, 1152(DI)
+	VMOVUPS Z3, 1472(DI)
+	VMOVUPS Z3, 1792(DI)
+	VMOVUPS Z3, 2112(DI)
+	VMOVUPS Z3, 2432(DI)
+	VMOVUPS Z3, 2752(DI)
+
+next8:
+	ADDQ         72(AX), R13
+	BTQ          $0x04, 80(AX)
+	JCC          skip9
+	VMOVUPS      (R8)(R13*1), Z3
+	VMOVUPS      (R9)(R13*1), Z4
+	VMOVUPS      (R10)(R13*1), Z5
+	VMOVUPS      (R11)(R13*1), Z6
+	VMOVUPS      (R12)(R13*1), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, 256(DI)
+	VMOVUPS      Z4, 576(DI)
+	VMOVUPS      Z5, 896(DI)
+	VMOVUPS      Z6, 1216(DI)
+	VMOVUPS      Z10, 1536(DI)
+	VMOVUPS      Z12, 1856(DI)
+	VMOVUPS      Z8, 2176(DI)
+	VMOVUPS      Z9, 2496(DI)
+	VMOVUPS      Z7, 2816(DI)
+	JMP          next10
+
+skip9:
+	VMOVUPS c_00000000<>+0(SB), Z3
+	VMOVUPS Z3, 256(DI)
+	VMOVUPS Z3, 576(DI)
+	VMOVUPS Z3, 896(DI)
+	VMOVUPS Z3, 1216(DI)
+	VMOVUPS Z3, 1536(DI)
+	VMOVUPS Z3, 1856(DI)
+	VMOVUPS Z3, 2176(DI)
+	VMOVUPS Z3, 2496(DI)
+	VMOVUPS Z3, 2816(DI)
+
+next10:
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
+	MOVQ         160(AX), R13
+	MOVQ         168(AX), R14
+	MOVQ         176(AX), R15
+	VMOVUPS      (DI), Z3
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      256(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      320(DI), Z3
+	VMOVUPS      384(DI), Z4
+	VMOVUPS      448(DI), Z5
+	VMOVUPS      512(DI), Z6
+	VMOVUPS      576(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      640(DI), Z3
+	VMOVUPS      704(DI), Z4
+	VMOVUPS      768(DI), Z5
+	VMOVUPS      832(DI), Z6
+	VMOVUPS      896(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      960(DI), Z3
+	VMOVUPS      1024(DI), Z4
+	VMOVUPS      1088(DI), Z5
+	VMOVUPS      1152(DI), Z6
+	VMOVUPS      1216(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1280(DI), Z3
+	VMOVUPS      1344(DI), Z4
+	VMOVUPS      1408(DI), Z5
+	VMOVUPS      1472(DI), Z6
+	VMOVUPS      1536(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1600(DI), Z3
+	VMOVUPS      1664(DI), Z4
+	VMOVUPS      1728(DI), Z5
+	VMOVUPS      1792(DI), Z6
+	VMOVUPS      1856(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1920(DI), Z3
+	VMOVUPS      1984(DI), Z4
+	VMOVUPS      2048(DI), Z5
+	VMOVUPS      2112(DI), Z6
+	VMOVUPS      2176(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      2240(DI), Z3
+	VMOVUPS      2304(DI), Z4
+	VMOVUPS      2368(DI), Z5
+	VMOVUPS      2432(DI), Z6
+	VMOVUPS      2496(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      2560(DI), Z3
+	VMOVUPS      2624(DI), Z4
+	VMOVUPS      2688(DI), Z5
+	VMOVUPS      2752(DI), Z6
+	VMOVUPS      2816(DI), Z7
+	VMOVAPS      Z5, Z8
+	VFNMADD231PS Z2, Z3, Z8
+	VMOVAPS      Z6, Z9
+	VFNMADD231PS Z2, Z4, Z9
+	VMOVAPS      Z9, Z10
+	VFNMADD231PS Z1, Z8, Z10
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFNMADD231PS Z1, Z9, Z7
+	VMOVAPS      Z6, Z8
+	VFNMADD231PS Z1, Z5, Z8
+	VMOVAPS      Z5, Z11
+	VFNMADD231PS Z1, Z4, Z11
+	VMOVAPS      Z8, Z12
+	VFMADD231PS  Z0, Z11, Z12
+	VFNMADD231PS Z0, Z11, Z8
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (SI)(R8*1)
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVUPS      Z6, (SI)(R10*1)
+	VMOVUPS      Z10, (SI)(R11*1)
+	VMOVUPS      Z12, (SI)(R12*1)
+	VMOVUPS      Z8, (SI)(R13*1)
+	VMOVUPS      Z9, (SI)(R14*1)
+	VMOVUPS      Z7, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	MOVQ         DX, SI
+	SHRQ         $0x03, SI
+	ANDQ         $0x08, SI
+	ADDQ         184(AX)(SI*1), CX
+	ADDQ         $0x40, DX
+	DECQ         BX
+	JNZ          vector
+	VZEROUPPER
+	RET
+
+// func winoGradSAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGradSAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         200(AX), DI
+	MOVQ         (AX), R8
+	ADDQ         DX, R8
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	MOVQ         24(AX), R11
+	ADDQ         DX, R11
+	XORQ         R12, R12
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	MOVQ         216(AX), R13
+	ADDQ         R12, R13
+	PREFETCHT0   (R8)(R13*1)
+	PREFETCHT0   (R9)(R13*1)
+	PREFETCHT0   (R10)(R13*1)
+	PREFETCHT0   (R11)(R13*1)
+	VMOVUPS      (R8)(R12*1), Y0
+	VMOVUPS      (R9)(R12*1), Y1
+	VMOVUPS      (R10)(R12*1), Y2
+	VMOVUPS      (R11)(R12*1), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y1, 128(DI)
+	VMOVUPS      Y2, 256(DI)
+	VMOVUPS      Y3, 384(DI)
+	VMOVUPS      Y0, 512(DI)
+	VMOVUPS      Y6, 640(DI)
+	VMOVUPS      Y4, 768(DI)
+	VMOVUPS      Y5, 896(DI)
+	VMOVUPS      Y3, 1024(DI)
+	JMP          next2
+
+skip1:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 128(DI)
+	VMOVUPS Y0, 256(DI)
+	VMOVUPS Y0, 384(DI)
+	VMOVUPS Y0, 512(DI)
+	VMOVUPS Y0, 640(DI)
+	VMOVUPS Y0, 768(DI)
+	VMOVUPS Y0, 896(DI)
+	VMOVUPS Y0, 1024(DI)
+
+next2:
+	ADDQ         72(AX), R12
+	BTQ          $0x01, 80(AX)
+	JCC          skip3
+	MOVQ         216(AX), R13
+	ADDQ         R12, R13
+	PREFETCHT0   (R8)(R13*1)
+	PREFETCHT0   (R9)(R13*1)
+	PREFETCHT0   (R10)(R13*1)
+	PREFETCHT0   (R11)(R13*1)
+	VMOVUPS      (R8)(R12*1), Y0
+	VMOVUPS      (R9)(R12*1), Y1
+	VMOVUPS      (R10)(R12*1), Y2
+	VMOVUPS      (R11)(R12*1), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, 32(DI)
+	VMOVUPS      Y1, 160(DI)
+	VMOVUPS      Y2, 288(DI)
+	VMOVUPS      Y3, 416(DI)
+	VMOVUPS      Y0, 544(DI)
+	VMOVUPS      Y6, 672(DI)
+	VMOVUPS      Y4, 800(DI)
+	VMOVUPS      Y5, 928(DI)
+	VMOVUPS      Y3, 1056(DI)
+	JMP          next4
+
+skip3:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 32(DI)
+	VMOVUPS Y0, 160(DI)
+	VMOVUPS Y0, 288(DI)
+	VMOVUPS Y0, 416(DI)
+	VMOVUPS Y0, 544(DI)
+	VMOVUPS Y0, 672(DI)
+	VMOVUPS Y0, 800(DI)
+	VMOVUPS Y0, 928(DI)
+	VMOVUPS Y0, 1056(DI)
+
+next4:
+	ADDQ         72(AX), R12
+	BTQ          $0x02, 80(AX)
+	JCC          skip5
+	MOVQ         216(AX), R13
+	ADDQ         R12, R13
+	PREFETCHT0   (R8)(R13*1)
+	PREFETCHT0   (R9)(R13*1)
+	PREFETCHT0   (R10)(R13*1)
+	PREFETCHT0   (R11)(R13*1)
+	VMOVUPS      (R8)(R12*1), Y0
+	VMOVUPS      (R9)(R12*1), Y1
+	VMOVUPS      (R10)(R12*1), Y2
+	VMOVUPS      (R11)(R12*1), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, 64(DI)
+	VMOVUPS      Y1, 192(DI)
+	VMOVUPS      Y2, 320(DI)
+	VMOVUPS      Y3, 448(DI)
+	VMOVUPS      Y0, 576(DI)
+	VMOVUPS      Y6, 704(DI)
+	VMOVUPS      Y4, 832(DI)
+	VMOVUPS      Y5, 960(DI)
+	VMOVUPS      Y3, 1088(DI)
+	JMP          next6
+
+skip5:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 64(DI)
+	VMOVUPS Y0, 192(DI)
+	VMOVUPS Y0, 320(DI)
+	VMOVUPS Y0, 448(DI)
+	VMOVUPS Y0, 576(DI)
+	VMOVUPS Y0, 704(DI)
+	VMOVUPS Y0, 832(DI)
+	VMOVUPS Y0, 960(DI)
+	VMOVUPS Y0, 1088(DI)
+
+next6:
+	ADDQ         72(AX), R12
+	BTQ          $0x03, 80(AX)
+	JCC          skip7
+	MOVQ         216(AX), R13
+	ADDQ         R12, R13
+	PREFETCHT0   (R8)(R13*1)
+	PREFETCHT0   (R9)(R13*1)
+	PREFETCHT0   (R10)(R13*1)
+	PREFETCHT0   (R11)(R13*1)
+	VMOVUPS      (R8)(R12*1), Y0
+	VMOVUPS      (R9)(R12*1), Y1
+	VMOVUPS      (R10)(R12*1), Y2
+	VMOVUPS      (R11)(R12*1), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, 96(DI)
+	VMOVUPS      Y1, 224(DI)
+	VMOVUPS      Y2, 352(DI)
+	VMOVUPS      Y3, 480(DI)
+	VMOVUPS      Y0, 608(DI)
+	VMOVUPS      Y6, 736(DI)
+	VMOVUPS      Y4, 864(DI)
+	VMOVUPS      Y5, 992(DI)
+	VMOVUPS      Y3, 1120(DI)
+	JMP          next8
+
+skip7:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 96(DI)
+	VMOVUPS Y0, 224(DI)
+	VMOVUPS Y0, 352(DI)
+	VMOVUPS Y0, 480(DI)
+	VMOVUPS Y0, 608(DI)
+	VMOVUPS Y0, 736(DI)
+	VMOVUPS Y0, 864(DI)
+	VMOVUPS Y0, 992(DI)
+	VMOVUPS Y0, 1120(DI)
+
+next8:
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
+	MOVQ         160(AX), R13
+	MOVQ         168(AX), R14
+	MOVQ         176(AX), R15
+	VMOVUPS      (DI), Y0
+	VMOVUPS      32(DI), Y1
+	VMOVUPS      64(DI), Y2
+	VMOVUPS      96(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      160(DI), Y1
+	VMOVUPS      192(DI), Y2
+	VMOVUPS      224(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      288(DI), Y1
+	VMOVUPS      320(DI), Y2
+	VMOVUPS      352(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      384(DI), Y0
+	VMOVUPS      416(DI), Y1
+	VMOVUPS      448(DI), Y2
+	VMOVUPS      480(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      512(DI), Y0
+	VMOVUPS      544(DI), Y1
+	VMOVUPS      576(DI), Y2
+	VMOVUPS      608(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      640(DI), Y0
+	VMOVUPS      672(DI), Y1
+	VMOVUPS      704(DI), Y2
+	VMOVUPS      736(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      768(DI), Y0
+	VMOVUPS      800(DI), Y1
+	VMOVUPS      832(DI), Y2
+	VMOVUPS      864(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      896(DI), Y0
+	VMOVUPS      928(DI), Y1
+	VMOVUPS      960(DI), Y2
+	VMOVUPS      992(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1024(DI), Y0
+	VMOVUPS      1056(DI), Y1
+	VMOVUPS      1088(DI), Y2
+	VMOVUPS      1120(DI), Y3
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  c_3f100000<>+0(SB), Y2, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  c_3f100000<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  c_3f400000<>+0(SB), Y5, Y6
+	VFNMADD231PS c_3f400000<>+0(SB), Y5, Y4
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  c_40100000<>+0(SB), Y2, Y5
+	VMOVAPS      Y1, Y7
+	VFMADD231PS  c_40100000<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_3fc00000<>+0(SB), Y7, Y5
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, (SI)(R8*1)
+	VMOVUPS      Y2, (SI)(R9*1)
+	VMOVUPS      Y3, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y6, (SI)(R12*1)
+	VMOVUPS      Y4, (SI)(R13*1)
+	VMOVUPS      Y5, (SI)(R14*1)
+	VMOVUPS      Y3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	MOVQ         DX, SI
+	SHRQ         $0x02, SI
+	ANDQ         $0x08, SI
+	ADDQ         184(AX)(SI*1), CX
+	ADDQ         $0x20, DX
+	DECQ         BX
+	JNZ          vector
+	VZEROUPPER
+	RET
+
+// func winoGradSAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGradSAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         200(AX), DI
+	MOVQ         (AX), R8
+	ADDQ         DX, R8
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	MOVQ         24(AX), R11
+	ADDQ         DX, R11
+	XORQ         R12, R12
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	MOVQ         216(AX), R13
+	ADDQ         R12, R13
+	PREFETCHT0   (R8)(R13*1)
+	PREFETCHT0   (R9)(R13*1)
+	PREFETCHT0   (R10)(R13*1)
+	PREFETCHT0   (R11)(R13*1)
+	VMOVUPS      (R8)(R12*1), Z0
+	VMOVUPS      (R9)(R12*1), Z1
+	VMOVUPS      (R10)(R12*1), Z2
+	VMOVUPS      (R11)(R12*1), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 256(DI)
+	VMOVUPS      Z2, 512(DI)
+	VMOVUPS      Z3, 768(DI)
+	VMOVUPS      Z0, 1024(DI)
+	VMOVUPS      Z6, 1280(DI)
+	VMOVUPS      Z4, 1536(DI)
+	VMOVUPS      Z5, 1792(DI)
+	VMOVUPS      Z3, 2048(DI)
+	JMP          next2
+
+skip1:
+	VMOVUPS c_00000000<>+0(SB), Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z0, 256(DI)
+	VMOVUPS Z0, 512(DI)
+	VMOVUPS Z0, 768(DI)
+	VMOVUPS Z0, 1024(DI)
+	VMOVUPS Z0, 1280(DI)
+	VMOVUPS Z0, 1536(DI)
+	VMOVUPS Z0, 1792(DI)
+	VMOVUPS Z0, 2048(DI)
+
+next2:
+	ADDQ         72(AX), R12
+	BTQ          $0x01, 80(AX)
+	JCC          skip3
+	MOVQ         216(AX), R13
+	ADDQ         R12, R13
+	PREFETCHT0   (R8)(R13*1)
+	PREFETCHT0   (R9)(R13*1)
+	PREFETCHT0   (R10)(R13*1)
+	PREFETCHT0   (R11)(R13*1)
+	VMOVUPS      (R8)(R12*1), Z0
+	VMOVUPS      (R9)(R12*1), Z1
+	VMOVUPS      (R10)(R12*1), Z2
+	VMOVUPS      (R11)(R12*1), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, 64(DI)
+	VMOVUPS      Z1, 320(DI)
+	VMOVUPS      Z2, 576(DI)
+	VMOVUPS      Z3, 832(DI)
+	VMOVUPS      Z0, 1088(DI)
+	VMOVUPS      Z6, 1344(DI)
+	VMOVUPS      Z4, 1600(DI)
+	VMOVUPS      Z5, 1856(DI)
+	VMOVUPS      Z3, 2112(DI)
+	JMP          next4
+
+skip3:
+	VMOVUPS c_00000000<>+0(SB), Z0
+	VMOVUPS Z0, 64(DI)
+	VMOVUPS Z0, 320(DI)
+	VMOVUPS Z0, 576(DI)
+	VMOVUPS Z0, 832(DI)
+	VMOVUPS Z0, 1088(DI)
+	VMOVUPS Z0, 1344(DI)
+	VMOVUPS Z0, 1600(DI)
+	VMOVUPS Z0, 1856(DI)
+	VMOVUPS Z0, 2112(DI)
+
+next4:
+	ADDQ         72(AX), R12
+	BTQ          $0x02, 80(AX)
+	JCC          skip5
+	MOVQ         216(AX), R13
+	ADDQ         R12, R13
+	PREFETCHT0   (R8)(R13*1)
+	PREFETCHT0   (R9)(R13*1)
+	PREFETCHT0   (R10)(R13*1)
+	PREFETCHT0   (R11)(R13*1)
+	VMOVUPS      (R8)(R12*1), Z0
+	VMOVUPS      (R9)(R12*1), Z1
+	VMOVUPS      (R10)(R12*1), Z2
+	VMOVUPS      (R11)(R12*1), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, 128(DI)
+	VMOVUPS      Z1, 384(DI)
+	VMOVUPS      Z2, 640(DI)
+	VMOVUPS      Z3, 896(DI)
+	VMOVUPS      Z0, 1152(DI)
+	VMOVUPS      Z6, 1408(DI)
+	VMOVUPS      Z4, 1664(DI)
+	VMOVUPS      Z5, 1920(DI)
+	VMOVUPS      Z3, 2176(DI)
+	JMP          next6
+
+skip5:
+	VMOVUPS c_00000000<>+0(SB), Z0
+	VMOVUPS Z0, 128(DI)
+	VMOVUPS Z0, 384(DI)
+	VMOVUPS Z0, 640(DI)
+	VMOVUPS Z0, 896(DI)
+	VMOVUPS Z0, 1152(DI)
+	VMOVUPS Z0, 1408(DI)
+	VMOVUPS Z0, 1664(DI)
+	VMOVUPS Z0, 1920(DI)
+	VMOVUPS Z0, 2176(DI)
+
+next6:
+	ADDQ         72(AX), R12
+	BTQ          $0x03, 80(AX)
+	JCC          skip7
+	MOVQ         216(AX), R13
+	ADDQ         R12, R13
+	PREFETCHT0   (R8)(R13*1)
+	PREFETCHT0   (R9)(R13*1)
+	PREFETCHT0   (R10)(R13*1)
+	PREFETCHT0   (R11)(R13*1)
+	VMOVUPS      (R8)(R12*1), Z0
+	VMOVUPS      (R9)(R12*1), Z1
+	VMOVUPS      (R10)(R12*1), Z2
+	VMOVUPS      (R11)(R12*1), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, 192(DI)
+	VMOVUPS      Z1, 448(DI)
+	VMOVUPS      Z2, 704(DI)
+	VMOVUPS      Z3, 960(DI)
+	VMOVUPS      Z0, 1216(DI)
+	VMOVUPS      Z6, 1472(DI)
+	VMOVUPS      Z4, 1728(DI)
+	VMOVUPS      Z5, 1984(DI)
+	VMOVUPS      Z3, 2240(DI)
+	JMP          next8
+
+skip7:
+	VMOVUPS c_00000000<>+0(SB), Z0
+	VMOVUPS Z0, 192(DI)
+	VMOVUPS Z0, 448(DI)
+	VMOVUPS Z0, 704(DI)
+	VMOVUPS Z0, 960(DI)
+	VMOVUPS Z0, 1216(DI)
+	VMOVUPS Z0, 1472(DI)
+	VMOVUPS Z0, 1728(DI)
+	VMOVUPS Z0, 1984(DI)
+	VMOVUPS Z0, 2240(DI)
+
+next8:
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
+	MOVQ         160(AX), R13
+	MOVQ         168(AX), R14
+	MOVQ         176(AX), R15
+	VMOVUPS      (DI), Z0
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      128(DI), Z2
+	VMOVUPS      192(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      256(DI), Z0
+	VMOVUPS      320(DI), Z1
+	VMOVUPS      384(DI), Z2
+	VMOVUPS      448(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      512(DI), Z0
+	VMOVUPS      576(DI), Z1
+	VMOVUPS      640(DI), Z2
+	VMOVUPS      704(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      768(DI), Z0
+	VMOVUPS      832(DI), Z1
+	VMOVUPS      896(DI), Z2
+	VMOVUPS      960(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1024(DI), Z0
+	VMOVUPS      1088(DI), Z1
+	VMOVUPS      1152(DI), Z2
+	VMOVUPS      1216(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1280(DI), Z0
+	VMOVUPS      1344(DI), Z1
+	VMOVUPS      1408(DI), Z2
+	VMOVUPS      1472(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1536(DI), Z0
+	VMOVUPS      1600(DI), Z1
+	VMOVUPS      1664(DI), Z2
+	VMOVUPS      1728(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      1792(DI), Z0
+	VMOVUPS      1856(DI), Z1
+	VMOVUPS      1920(DI), Z2
+	VMOVUPS      1984(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      2048(DI), Z0
+	VMOVUPS      2112(DI), Z1
+	VMOVUPS      2176(DI), Z2
+	VMOVUPS      2240(DI), Z3
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  c_3f100000<>+0(SB), Z2, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  c_3f100000<>+0(SB), Z3, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  c_3f400000<>+0(SB), Z5, Z6
+	VFNMADD231PS c_3f400000<>+0(SB), Z5, Z4
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  c_40100000<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z7
+	VFMADD231PS  c_40100000<>+0(SB), Z3, Z7
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3fc00000<>+0(SB), Z7, Z5
+	VMOVUPS      Z0, (SI)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z0, (SI)(R11*1)
+	VMOVUPS      Z6, (SI)(R12*1)
+	VMOVUPS      Z4, (SI)(R13*1)
+	VMOVUPS      Z5, (SI)(R14*1)
+	VMOVUPS      Z3, (SI)(R15*1)
+	ADDQ         104(AX), SI
+	MOVQ         DX, SI
+	SHRQ         $0x03, SI
+	ANDQ         $0x08, SI
+	ADDQ         184(AX)(SI*1), CX
+	ADDQ         $0x40, DX
+	DECQ         BX
+	JNZ          vector
+	VZEROUPPER
+	RET
+
+// func winoTapsSAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoTapsSAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         200(AX), DI
+	MOVQ         (AX), R8
+	ADDQ         DX, R8
+	MOVQ         8(AX), R9
+	ADDQ         DX, R9
+	MOVQ         16(AX), R10
+	ADDQ         DX, R10
+	XORQ         R11, R11
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	MOVQ         216(AX), R12
+	ADDQ         R11, R12
+	PREFETCHT0   (R8)(R12*1)
+	PREFETCHT0   (R9)(R12*1)
+	PREFETCHT0   (R10)(R12*1)
+	VMOVUPS      (R8)(R11*1), Y0
+	VMOVUPS      (R9)(R11*1), Y1
+	VMOVUPS      (R10)(R11*1), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, (DI)
+	VMOVUPS      Y3, 96(DI)
+	VMOVUPS      Y4, 192(DI)
+	VMOVUPS      Y5, 288(DI)
+	VMOVUPS      Y0, 384(DI)
+	VMOVUPS      Y2, 480(DI)
+	JMP          next2
+
+skip1:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 96(DI)
+	VMOVUPS Y0, 192(DI)
+	VMOVUPS Y0, 288(DI)
+	VMOVUPS Y0, 384(DI)
+	VMOVUPS Y0, 480(DI)
+
+next2:
+	ADDQ         72(AX), R11
+	BTQ          $0x01, 80(AX)
+	JCC          skip3
+	MOVQ         216(AX), R12
+	ADDQ         R11, R12
+	PREFETCHT0   (R8)(R12*1)
+	PREFETCHT0   (R9)(R12*1)
+	PREFETCHT0   (R10)(R12*1)
+	VMOVUPS      (R8)(R11*1), Y0
+	VMOVUPS      (R9)(R11*1), Y1
+	VMOVUPS      (R10)(R11*1), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, 32(DI)
+	VMOVUPS      Y3, 128(DI)
+	VMOVUPS      Y4, 224(DI)
+	VMOVUPS      Y5, 320(DI)
+	VMOVUPS      Y0, 416(DI)
+	VMOVUPS      Y2, 512(DI)
+	JMP          next4
+
+skip3:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 32(DI)
+	VMOVUPS Y0, 128(DI)
+	VMOVUPS Y0, 224(DI)
+	VMOVUPS Y0, 320(DI)
+	VMOVUPS Y0, 416(DI)
+	VMOVUPS Y0, 512(DI)
+
+next4:
+	ADDQ         72(AX), R11
+	BTQ          $0x02, 80(AX)
+	JCC          skip5
+	MOVQ         216(AX), R12
+	ADDQ         R11, R12
+	PREFETCHT0   (R8)(R12*1)
+	PREFETCHT0   (R9)(R12*1)
+	PREFETCHT0   (R10)(R12*1)
+	VMOVUPS      (R8)(R11*1), Y0
+	VMOVUPS      (R9)(R11*1), Y1
+	VMOVUPS      (R10)(R11*1), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, 64(DI)
+	VMOVUPS      Y3, 160(DI)
+	VMOVUPS      Y4, 256(DI)
+	VMOVUPS      Y5, 352(DI)
+	VMOVUPS      Y0, 448(DI)
+	VMOVUPS      Y2, 544(DI)
+	JMP          next6
+
+skip5:
+	VMOVUPS c_00000000<>+0(SB), Y0
+	VMOVUPS Y0, 64(DI)
+	VMOVUPS Y0, 160(DI)
+	VMOVUPS Y0, 256(DI)
+	VMOVUPS Y0, 352(DI)
+	VMOVUPS Y0, 448(DI)
+	VMOVUPS Y0, 544(DI)
+
+next6:
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
+	VMOVUPS      (DI), Y0
+	VMOVUPS      32(DI), Y1
+	VMOVUPS      64(DI), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y4, (SI)(R9*1)
+	VMOVUPS      Y5, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      96(DI), Y0
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      160(DI), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y4, (SI)(R9*1)
+	VMOVUPS      Y5, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      192(DI), Y0
+	VMOVUPS      224(DI), Y1
+	VMOVUPS      256(DI), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y4, (SI)(R9*1)
+	VMOVUPS      Y5, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      288(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      352(DI), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y4, (SI)(R9*1)
+	VMOVUPS      Y5, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      384(DI), Y0
+	VMOVUPS      416(DI), Y1
+	VMOVUPS      448(DI), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y4, (SI)(R9*1)
+	VMOVUPS      Y5, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	ADDQ         104(AX), SI
+	VMOVUPS      480(DI), Y0
+	VMOVUPS      512(DI), Y1
+	VMOVUPS      544(DI), Y2
+	VMULPS       c_3f97b426<>+0(SB), Y0, Y3
+	VMULPS       c_bf97b426<>+0(SB), Y0, Y4
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y4
+	VMULPS       c_beca4588<>+0(SB), Y0, Y5
+	VMOVAPS      Y5, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y2, Y5
+	VMULPS       c_3eca4588<>+0(SB), Y0, Y0
+	VMOVAPS      Y0, Y0
+	VFMADD231PS  c_3f17b426<>+0(SB), Y2, Y0
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y3, (SI)(R8*1)
+	VMOVUPS      Y4, (SI)(R9*1)
+	VMOVUPS      Y5, (SI)(R10*1)
+	VMOVUPS      Y0, (SI)(R11*1)
+	VMOVUPS      Y2, (SI)(R12*1)
+	ADDQ         104(AX), SI
+	MOVQ         DX, SI
+	SHRQ         $0x02, SI
+	ANDQ         $0x08, SI
+	ADDQ         184(AX)(SI*1), CX
+	ADDQ         $0x20, DX
+	DECQ         BX
+	JNZ          vector
+	VZEROUPPER
+	RET
+
+DATA c_3f97b426<>+0(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+4(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+8(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+12(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+16(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+20(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+24(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+28(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+32(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+36(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+40(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+44(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+48(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+52(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+56(SB)/4, $0x3f97b426
+DATA c_3f97b426<>+60(SB)/4, $0x3f97b426
+GLOBL c_3f97b426<>(SB), RODATA|NOPTR, $64
+
+DATA c_bf97b426<>+0(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+4(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+8(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+12(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+16(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+20(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+24(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+28(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+32(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+36(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+40(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+44(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+48(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+52(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+56(SB)/4, $0xbf97b426
+DATA c_bf97b426<>+60(SB)/4, $0xbf97b426
+GLOBL c_bf97b426<>(SB), RODATA|NOPTR, $64
+
+DATA c_bf638e39<>+0(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+4(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+8(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+12(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+16(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+20(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+24(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+28(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+32(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+36(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+40(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+44(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+48(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+52(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+56(SB)/4, $0xbf638e39
+DATA c_bf638e39<>+60(SB)/4, $0xbf638e39
+GLOBL c_bf638e39<>(SB), RODATA|NOPTR, $64
+
+DATA c_3eca4588<>+0(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+4(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+8(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+12(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+16(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+20(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+24(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+28(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+32(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+36(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+40(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+44(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+48(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+52(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+56(SB)/4, $0x3eca4588
+DATA c_3eca4588<>+60(SB)/4, $0x3eca4588
+GLOBL c_3eca4588<>(SB), RODATA|NOPTR, $64
+
+DATA c_3f17b426<>+0(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+4(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+8(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+12(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+16(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+20(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+24(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+28(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+32(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+36(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+40(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+44(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+48(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+52(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+56(SB)/4, $0x3f17b426
+DATA c_3f17b426<>+60(SB)/4, $0x3f17b426
+GLOBL c_3f17b426<>(SB), RODATA|NOPTR, $64
+
+// func winoTapsSAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoTapsSAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         (AX), DI
+	ADDQ         DX, DI
+	MOVQ         8(AX), R8
+	ADDQ         DX, R8
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	XORQ         R10, R10
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	MOVQ         216(AX), R11
+	ADDQ         R10, R11
+	PREFETCHT0   (DI)(R11*1)
+	PREFETCHT0   (R8)(R11*1)
+	PREFETCHT0   (R9)(R11*1)
+	VMOVUPS      (DI)(R10*1), Z2
+	VMOVUPS      (R8)(R10*1), Z0
+	VMOVUPS      (R9)(R10*1), Z1
+	VMULPS       c_3f97b426<>+0(SB), Z2, Z3
+	VMULPS       c_bf97b426<>+0(SB), Z2, Z4
+	VMOVAPS      Z4, Z5
+	VFMADD231PS  c_bf638e39<>+0(SB), Z1, Z5
+	VMULPS       c_beca4588<>+0(SB), Z2, Z4
+	VMOVAPS      Z4, Z4
+	VFNMADD231PS c_be97b426<>+0(SB), Z1, Z4
+	VMULPS       c_3eca4588<>+0(SB), Z2, Z2
+	VMOVAPS      Z2, Z2
+	VFMADD231PS  c_3f17b426<>+0(SB), Z1, Z2
+	VMOVAPS      Z0, Z0
+	VMOVAPS      Z3, Z3
+	VMOVAPS      Z5, Z6
+	VMOVAPS      Z4, Z9
+	VMOVAPS      Z2, Z12
+	VMOVAPS      Z1, Z15
+	JMP          next2
+
+skip1:
+	VMOVUPS c_00000000<>+0(SB), Z1
+	VMOVAPS Z1, Z0
+	VMOVAPS Z1, Z3
+	VMOVAPS Z1, Z6
+	VMOVAPS Z1, Z9
+	VMOVAPS Z1, Z12
+	VMOVAPS Z1, Z15
+
+next2:
+	ADDQ         72(AX), R10
+	BTQ          $0x01, 80(AX)
+	JCC          skip3
+	MOVQ         216(AX), R11
+	ADDQ         R10, R11
+	PREFETCHT0   (DI)(R11*1)
+	PREFETCHT0   (R8)(R11*1)
+	PREFETCHT0   (R9)(R11*1)
+	VMOVUPS      (DI)(R10*1), Z5
+	VMOVUPS      (R8)(R10*1), Z1
+	VMOVUPS      (R9)(R10*1), Z2
+	VMULPS       c_3f97b426<>+0(SB), Z5, Z4
+	VMULPS       c_bf97b426<>+0(SB), Z5, Z7
+	VMOVAPS      Z7, Z7
+	VFMADD231PS  c_bf638e39<>+0(SB), Z2, Z7
+	VMULPS       c_beca4588<>+0(SB), Z5, Z8
+	VMOVAPS      Z8, Z8
+	VFNMADD231PS c_be97b426<>+0(SB), Z2, Z8
+	VMULPS       c_3eca4588<>+0(SB), Z5, Z5
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_3f17b426<>+0(SB), Z2, Z5
+	VMOVAPS      Z1, Z1
+	VMOVAPS      Z4, Z4
+	VMOVAPS      Z7, Z7
+	VMOVAPS      Z8, Z10
+	VMOVAPS      Z5, Z13
+	VMOVAPS      Z2, Z16
+	JMP          next4
+
+skip3:
+	VMOVUPS c_00000000<>+0(SB), Z2
+	VMOVAPS Z2, Z1
+	VMOVAPS Z2, Z4
+	VMOVAPS Z2, Z7
+	VMOVAPS Z2, Z10
+	VMOVAPS Z2, Z13
+	VMOVAPS Z2, Z16
+
+next4:
+	ADDQ         72(AX), R10
+	BTQ          $0x02, 80(AX)
+	JCC          skip5
+	MOVQ         216(AX), R11
+	ADDQ         R10, R11
+	PREFETCHT0   (DI)(R11*1)
+	PREFETCHT0   (R8)(R11*1)
+	PREFETCHT0   (R9)(R11*1)
+	VMOVUPS      (DI)(R10*1), Z14
+	VMOVUPS      (R8)(R10*1), Z2
+	VMOVUPS      (R9)(R10*1), Z17
+	VMULPS       c_3f97b426<>+0(SB), Z14, Z5
+	VMULPS       c_bf97b426<>+0(SB), Z14, Z8
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  c_bf638e39<>+0(SB), Z17, Z8
+	VMULPS       c_beca4588<>+0(SB), Z14, Z11
+	VMOVAPS      Z11, Z11
+	VFNMADD231PS c_be97b426<>+0(SB), Z17, Z11
+	VMULPS       c_3eca4588<>+0(SB), Z14, Z14
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  c_3f17b426<>+0(SB), Z17, Z14
+	VMOVAPS      Z2, Z2
+	VMOVAPS      Z5, Z5
+	VMOVAPS      Z8, Z8
+	VMOVAPS      Z11, Z11
+	VMOVAPS      Z14, Z14
+	VMOVAPS      Z17, Z17
+	JMP          next6
+
+skip5:
+	VMOVUPS c_00000000<>+0(SB), Z17
+	VMOVAPS Z17, Z2
+	VMOVAPS Z17, Z5
+	VMOVAPS Z17, Z8
+	VMOVAPS Z17, Z11
+	VMOVAPS Z17, Z14
+	VMOVAPS Z17, Z17
+
+next6:
+	MOVQ         120(AX), DI
+	MOVQ         128(AX), R8
+	MOVQ         136(AX), R9
+	MOVQ         144(AX), R10
+	MOVQ         152(AX), R11
+	VMULPS       c_3f97b426<>+0(SB), Z0, Z18
+	VMULPS       c_bf97b426<>+0(SB), Z0, Z19
+	VMOVAPS      Z19, Z19
+	VFMADD231PS  c_bf638e39<>+0(SB), Z2, Z19
+	VMULPS       c_beca4588<>+0(SB), Z0, Z20
+	VMOVAPS      Z20, Z20
+	VFNMADD231PS c_be97b426<>+0(SB), Z2, Z20
+	VMULPS       c_3eca4588<>+0(SB), Z0, Z0
+	VMOVAPS      Z0, Z0
+	VFMADD231PS  c_3f17b426<>+0(SB), Z2, Z0
+	VMOVUPS      Z1, (SI)
+	VMOVUPS      Z18, (SI)(DI*1)
+	VMOVUPS      Z19, (SI)(R8*1)
+	VMOVUPS      Z20, (SI)(R9*1)
+	VMOVUPS      Z0, (SI)(R10*1)
+	VMOVUPS      Z2, (SI)(R11*1)
+	ADDQ         104(AX), SI
+	VMULPS       c_3f97b426<>+0(SB), Z3, Z0
+	VMULPS       c_bf97b426<>+0(SB), Z3, Z1
+	VMOVAPS      Z1, Z1
+	VFMADD231PS  c_bf638e39<>+0(SB), Z5, Z1
+	VMULPS       c_beca4588<>+0(SB), Z3, Z2
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS c_be97b426<>+0(SB), Z5, Z2
+	VMULPS       c_3eca4588<>+0(SB), Z3, Z3
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  c_3f17b426<>+0(SB), Z5, Z3
+	VMOVUPS      Z4, (SI)
+	VMOVUPS      Z0, (SI)(DI*1)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z5, (SI)(R11*1)
+	ADDQ         104(AX), SI
+	VMULPS       c_3f97b426<>+0(SB), Z6, Z0
+	VMULPS       c_bf97b426<>+0(SB), Z6, Z1
+	VMOVAPS      Z1, Z1
+	VFMADD231PS  c_bf638e39<>+0(SB), Z8, Z1
+	VMULPS       c_beca4588<>+0(SB), Z6, Z2
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS c_be97b426<>+0(SB), Z8, Z2
+	VMULPS       c_3eca4588<>+0(SB), Z6, Z3
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  c_3f17b426<>+0(SB), Z8, Z3
+	VMOVUPS      Z7, (SI)
+	VMOVUPS      Z0, (SI)(DI*1)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z8, (SI)(R11*1)
+	ADDQ         104(AX), SI
+	VMULPS       c_3f97b426<>+0(SB), Z9, Z0
+	VMULPS       c_bf97b426<>+0(SB), Z9, Z1
+	VMOVAPS      Z1, Z1
+	VFMADD231PS  c_bf638e39<>+0(SB), Z11, Z1
+	VMULPS       c_beca4588<>+0(SB), Z9, Z2
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS c_be97b426<>+0(SB), Z11, Z2
+	VMULPS       c_3eca4588<>+0(SB), Z9, Z3
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  c_3f17b426<>+0(SB), Z11, Z3
+	VMOVUPS      Z10, (SI)
+	VMOVUPS      Z0, (SI)(DI*1)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z11, (SI)(R11*1)
+	ADDQ         104(AX), SI
+	VMULPS       c_3f97b426<>+0(SB), Z12, Z0
+	VMULPS       c_bf97b426<>+0(SB), Z12, Z1
+	VMOVAPS      Z1, Z1
+	VFMADD231PS  c_bf638e39<>+0(SB), Z14, Z1
+	VMULPS       c_beca4588<>+0(SB), Z12, Z2
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS c_be97b426<>+0(SB), Z14, Z2
+	VMULPS       c_3eca4588<>+0(SB), Z12, Z3
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  c_3f17b426<>+0(SB), Z14, Z3
+	VMOVUPS      Z13, (SI)
+	VMOVUPS      Z0, (SI)(DI*1)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z14, (SI)(R11*1)
+	ADDQ         104(AX), SI
+	VMULPS       c_3f97b426<>+0(SB), Z15, Z0
+	VMULPS       c_bf97b426<>+0(SB), Z15, Z1
+	VMOVAPS      Z1, Z1
+	VFMADD231PS  c_bf638e39<>+0(SB), Z17, Z1
+	VMULPS       c_beca4588<>+0(SB), Z15, Z2
+	VMOVAPS      Z2, Z2
+	VFNMADD231PS c_be97b426<>+0(SB), Z17, Z2
+	VMULPS       c_3eca4588<>+0(SB), Z15, Z3
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  c_3f17b426<>+0(SB), Z17, Z3
+	VMOVUPS      Z16, (SI)
+	VMOVUPS      Z0, (SI)(DI*1)
+	VMOVUPS      Z1, (SI)(R8*1)
+	VMOVUPS      Z2, (SI)(R9*1)
+	VMOVUPS      Z3, (SI)(R10*1)
+	VMOVUPS      Z17, (SI)(R11*1)
+	ADDQ         104(AX), SI
+	MOVQ         DX, SI
+	SHRQ         $0x03, SI
+	ANDQ         $0x08, SI
+	ADDQ         184(AX)(SI*1), CX
+	ADDQ         $0x40, DX
+	DECQ         BX
+	JNZ          vector
+	VZEROUPPER
+	RET
+
+// func winoOutputSAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputSAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	MOVQ        160(AX), R13
+	MOVQ        168(AX), R14
+	MOVQ        176(AX), R15
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, (SI)
+	VMOVUPS     Y1, 32(SI)
+	VMOVUPS     Y2, 64(SI)
+	VMOVUPS     Y3, 96(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 128(SI)
+	VMOVUPS     Y1, 160(SI)
+	VMOVUPS     Y2, 192(SI)
+	VMOVUPS     Y3, 224(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 256(SI)
+	VMOVUPS     Y1, 288(SI)
+	VMOVUPS     Y2, 320(SI)
+	VMOVUPS     Y3, 352(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 384(SI)
+	VMOVUPS     Y1, 416(SI)
+	VMOVUPS     Y2, 448(SI)
+	VMOVUPS     Y3, 480(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 512(SI)
+	VMOVUPS     Y1, 544(SI)
+	VMOVUPS     Y2, 576(SI)
+	VMOVUPS     Y3, 608(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 640(SI)
+	VMOVUPS     Y1, 672(SI)
+	VMOVUPS     Y2, 704(SI)
+	VMOVUPS     Y3, 736(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 768(SI)
+	VMOVUPS     Y1, 800(SI)
+	VMOVUPS     Y2, 832(SI)
+	VMOVUPS     Y3, 864(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 896(SI)
+	VMOVUPS     Y1, 928(SI)
+	VMOVUPS     Y2, 960(SI)
+	VMOVUPS     Y3, 992(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 1024(SI)
+	VMOVUPS     Y1, 1056(SI)
+	VMOVUPS     Y2, 1088(SI)
+	VMOVUPS     Y3, 1120(SI)
+	MOVQ        (AX), DI
+	ADDQ        DX, DI
+	MOVQ        8(AX), R8
+	ADDQ        DX, R8
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	MOVQ        24(AX), R10
+	ADDQ        DX, R10
+	XORQ        R11, R11
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     128(SI), Y1
+	VMOVUPS     256(SI), Y2
+	VMOVUPS     384(SI), Y3
+	VMOVUPS     512(SI), Y4
+	VMOVUPS     640(SI), Y5
+	VMOVUPS     768(SI), Y6
+	VMOVUPS     896(SI), Y7
+	VMOVUPS     1024(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased3
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y1, Y1
+	VADDPS      (R12)(DX*1), Y2, Y2
+	VADDPS      (R12)(DX*1), Y3, Y3
+
+unbiased3:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y1, (R8)(R11*1)
+	VMOVUPS Y2, (R9)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
+
+skip1:
+	ADDQ        72(AX), R11
+	BTQ         $0x01, 80(AX)
+	JCC         skip4
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     32(SI), Y0
+	VMOVUPS     160(SI), Y1
+	VMOVUPS     288(SI), Y2
+	VMOVUPS     416(SI), Y3
+	VMOVUPS     544(SI), Y4
+	VMOVUPS     672(SI), Y5
+	VMOVUPS     800(SI), Y6
+	VMOVUPS     928(SI), Y7
+	VMOVUPS     1056(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased6
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y1, Y1
+	VADDPS      (R12)(DX*1), Y2, Y2
+	VADDPS      (R12)(DX*1), Y3, Y3
+
+unbiased6:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y1, (R8)(R11*1)
+	VMOVUPS Y2, (R9)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
+
+skip4:
+	ADDQ        72(AX), R11
+	BTQ         $0x02, 80(AX)
+	JCC         skip7
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     192(SI), Y1
+	VMOVUPS     320(SI), Y2
+	VMOVUPS     448(SI), Y3
+	VMOVUPS     576(SI), Y4
+	VMOVUPS     704(SI), Y5
+	VMOVUPS     832(SI), Y6
+	VMOVUPS     960(SI), Y7
+	VMOVUPS     1088(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased9
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y1, Y1
+	VADDPS      (R12)(DX*1), Y2, Y2
+	VADDPS      (R12)(DX*1), Y3, Y3
+
+unbiased9:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y1, (R8)(R11*1)
+	VMOVUPS Y2, (R9)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
+
+skip7:
+	ADDQ        72(AX), R11
+	BTQ         $0x03, 80(AX)
+	JCC         skip10
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     96(SI), Y0
+	VMOVUPS     224(SI), Y1
+	VMOVUPS     352(SI), Y2
+	VMOVUPS     480(SI), Y3
+	VMOVUPS     608(SI), Y4
+	VMOVUPS     736(SI), Y5
+	VMOVUPS     864(SI), Y6
+	VMOVUPS     992(SI), Y7
+	VMOVUPS     1120(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased12
+	VADDPS      (SI)(DX*1), Y0, Y0
+	VADDPS      (SI)(DX*1), Y1, Y1
+	VADDPS      (SI)(DX*1), Y2, Y2
+	VADDPS      (SI)(DX*1), Y3, Y3
+
+unbiased12:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y1, (R8)(R11*1)
+	VMOVUPS Y2, (R9)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
+
+skip10:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutputSAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputSAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	MOVQ        160(AX), R13
+	MOVQ        168(AX), R14
+	MOVQ        176(AX), R15
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, (SI)
+	VMOVUPS     Z1, 64(SI)
+	VMOVUPS     Z2, 128(SI)
+	VMOVUPS     Z3, 192(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 256(SI)
+	VMOVUPS     Z1, 320(SI)
+	VMOVUPS     Z2, 384(SI)
+	VMOVUPS     Z3, 448(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 512(SI)
+	VMOVUPS     Z1, 576(SI)
+	VMOVUPS     Z2, 640(SI)
+	VMOVUPS     Z3, 704(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 768(SI)
+	VMOVUPS     Z1, 832(SI)
+	VMOVUPS     Z2, 896(SI)
+	VMOVUPS     Z3, 960(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1024(SI)
+	VMOVUPS     Z1, 1088(SI)
+	VMOVUPS     Z2, 1152(SI)
+	VMOVUPS     Z3, 1216(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1280(SI)
+	VMOVUPS     Z1, 1344(SI)
+	VMOVUPS     Z2, 1408(SI)
+	VMOVUPS     Z3, 1472(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1536(SI)
+	VMOVUPS     Z1, 1600(SI)
+	VMOVUPS     Z2, 1664(SI)
+	VMOVUPS     Z3, 1728(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1792(SI)
+	VMOVUPS     Z1, 1856(SI)
+	VMOVUPS     Z2, 1920(SI)
+	VMOVUPS     Z3, 1984(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 2048(SI)
+	VMOVUPS     Z1, 2112(SI)
+	VMOVUPS     Z2, 2176(SI)
+	VMOVUPS     Z3, 2240(SI)
+	MOVQ        (AX), DI
+	ADDQ        DX, DI
+	MOVQ        8(AX), R8
+	ADDQ        DX, R8
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	MOVQ        24(AX), R10
+	ADDQ        DX, R10
+	XORQ        R11, R11
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     (SI), Z0
+	VMOVUPS     256(SI), Z1
+	VMOVUPS     512(SI), Z2
+	VMOVUPS     768(SI), Z3
+	VMOVUPS     1024(SI), Z4
+	VMOVUPS     1280(SI), Z5
+	VMOVUPS     1536(SI), Z6
+	VMOVUPS     1792(SI), Z7
+	VMOVUPS     2048(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased3
+	VADDPS      (R12)(DX*1), Z0, Z0
+	VADDPS      (R12)(DX*1), Z1, Z1
+	VADDPS      (R12)(DX*1), Z2, Z2
+	VADDPS      (R12)(DX*1), Z3, Z3
+
+unbiased3:
+	VMOVUPS Z0, (DI)(R11*1)
+	VMOVUPS Z1, (R8)(R11*1)
+	VMOVUPS Z2, (R9)(R11*1)
+	VMOVUPS Z3, (R10)(R11*1)
+
+skip1:
+	ADDQ        72(AX), R11
+	BTQ         $0x01, 80(AX)
+	JCC         skip4
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     64(SI), Z0
+	VMOVUPS     320(SI), Z1
+	VMOVUPS     576(SI), Z2
+	VMOVUPS     832(SI), Z3
+	VMOVUPS     1088(SI), Z4
+	VMOVUPS     1344(SI), Z5
+	VMOVUPS     1600(SI), Z6
+	VMOVUPS     1856(SI), Z7
+	VMOVUPS     2112(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased6
+	VADDPS      (R12)(DX*1), Z0, Z0
+	VADDPS      (R12)(DX*1), Z1, Z1
+	VADDPS      (R12)(DX*1), Z2, Z2
+	VADDPS      (R12)(DX*1), Z3, Z3
+
+unbiased6:
+	VMOVUPS Z0, (DI)(R11*1)
+	VMOVUPS Z1, (R8)(R11*1)
+	VMOVUPS Z2, (R9)(R11*1)
+	VMOVUPS Z3, (R10)(R11*1)
+
+skip4:
+	ADDQ        72(AX), R11
+	BTQ         $0x02, 80(AX)
+	JCC         skip7
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     128(SI), Z0
+	VMOVUPS     384(SI), Z1
+	VMOVUPS     640(SI), Z2
+	VMOVUPS     896(SI), Z3
+	VMOVUPS     1152(SI), Z4
+	VMOVUPS     1408(SI), Z5
+	VMOVUPS     1664(SI), Z6
+	VMOVUPS     1920(SI), Z7
+	VMOVUPS     2176(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased9
+	VADDPS      (R12)(DX*1), Z0, Z0
+	VADDPS      (R12)(DX*1), Z1, Z1
+	VADDPS      (R12)(DX*1), Z2, Z2
+	VADDPS      (R12)(DX*1), Z3, Z3
+
+unbiased9:
+	VMOVUPS Z0, (DI)(R11*1)
+	VMOVUPS Z1, (R8)(R11*1)
+	VMOVUPS Z2, (R9)(R11*1)
+	VMOVUPS Z3, (R10)(R11*1)
+
+skip7:
+	ADDQ        72(AX), R11
+	BTQ         $0x03, 80(AX)
+	JCC         skip10
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     192(SI), Z0
+	VMOVUPS     448(SI), Z1
+	VMOVUPS     704(SI), Z2
+	VMOVUPS     960(SI), Z3
+	VMOVUPS     1216(SI), Z4
+	VMOVUPS     1472(SI), Z5
+	VMOVUPS     1728(SI), Z6
+	VMOVUPS     1984(SI), Z7
+	VMOVUPS     2240(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased12
+	VADDPS      (SI)(DX*1), Z0, Z0
+	VADDPS      (SI)(DX*1), Z1, Z1
+	VADDPS      (SI)(DX*1), Z2, Z2
+	VADDPS      (SI)(DX*1), Z3, Z3
+
+unbiased12:
+	VMOVUPS Z0, (DI)(R11*1)
+	VMOVUPS Z1, (R8)(R11*1)
+	VMOVUPS Z2, (R9)(R11*1)
+	VMOVUPS Z3, (R10)(R11*1)
+
+skip10:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutputSSumAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputSSumAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	MOVQ        160(AX), R13
+	MOVQ        168(AX), R14
+	MOVQ        176(AX), R15
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, (SI)
+	VMOVUPS     Y1, 32(SI)
+	VMOVUPS     Y2, 64(SI)
+	VMOVUPS     Y3, 96(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 128(SI)
+	VMOVUPS     Y1, 160(SI)
+	VMOVUPS     Y2, 192(SI)
+	VMOVUPS     Y3, 224(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 256(SI)
+	VMOVUPS     Y1, 288(SI)
+	VMOVUPS     Y2, 320(SI)
+	VMOVUPS     Y3, 352(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 384(SI)
+	VMOVUPS     Y1, 416(SI)
+	VMOVUPS     Y2, 448(SI)
+	VMOVUPS     Y3, 480(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 512(SI)
+	VMOVUPS     Y1, 544(SI)
+	VMOVUPS     Y2, 576(SI)
+	VMOVUPS     Y3, 608(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 640(SI)
+	VMOVUPS     Y1, 672(SI)
+	VMOVUPS     Y2, 704(SI)
+	VMOVUPS     Y3, 736(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 768(SI)
+	VMOVUPS     Y1, 800(SI)
+	VMOVUPS     Y2, 832(SI)
+	VMOVUPS     Y3, 864(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 896(SI)
+	VMOVUPS     Y1, 928(SI)
+	VMOVUPS     Y2, 960(SI)
+	VMOVUPS     Y3, 992(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 1024(SI)
+	VMOVUPS     Y1, 1056(SI)
+	VMOVUPS     Y2, 1088(SI)
+	VMOVUPS     Y3, 1120(SI)
+	MOVQ        (AX), DI
+	ADDQ        DX, DI
+	MOVQ        8(AX), R8
+	ADDQ        DX, R8
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	MOVQ        24(AX), R10
+	ADDQ        DX, R10
+	XORQ        R11, R11
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     128(SI), Y1
+	VMOVUPS     256(SI), Y2
+	VMOVUPS     384(SI), Y3
+	VMOVUPS     512(SI), Y4
+	VMOVUPS     640(SI), Y5
+	VMOVUPS     768(SI), Y6
+	VMOVUPS     896(SI), Y7
+	VMOVUPS     1024(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased3
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y1, Y1
+	VADDPS      (R12)(DX*1), Y2, Y2
+	VADDPS      (R12)(DX*1), Y3, Y3
+
+unbiased3:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone4
+	VADDPS     (R13)(R12*1), Y0, Y0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Y1, Y1
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Y2, Y2
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Y3, Y3
+	PREFETCHT0 (R13)(R14*1)
+
+alone4:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept5
+	VMOVUPS    Y0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Y1, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Y2, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Y3, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept5:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain6
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Y4
+	VBROADCASTSS 240(AX), Y5
+	VFMADD213PS  (R13)(DX*1), Y4, Y0
+	VMAXPS       Y0, Y5, Y0
+	VFMADD213PS  (R13)(DX*1), Y4, Y1
+	VMAXPS       Y1, Y5, Y1
+	VFMADD213PS  (R13)(DX*1), Y4, Y2
+	VMAXPS       Y2, Y5, Y2
+	VFMADD213PS  (R13)(DX*1), Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+
+plain6:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y1, (R8)(R11*1)
+	VMOVUPS Y2, (R9)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
+
+skip1:
+	ADDQ        72(AX), R11
+	BTQ         $0x01, 80(AX)
+	JCC         skip7
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     32(SI), Y0
+	VMOVUPS     160(SI), Y1
+	VMOVUPS     288(SI), Y2
+	VMOVUPS     416(SI), Y3
+	VMOVUPS     544(SI), Y4
+	VMOVUPS     672(SI), Y5
+	VMOVUPS     800(SI), Y6
+	VMOVUPS     928(SI), Y7
+	VMOVUPS     1056(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased9
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y1, Y1
+	VADDPS      (R12)(DX*1), Y2, Y2
+	VADDPS      (R12)(DX*1), Y3, Y3
+
+unbiased9:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone10
+	VADDPS     (R13)(R12*1), Y0, Y0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Y1, Y1
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Y2, Y2
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Y3, Y3
+	PREFETCHT0 (R13)(R14*1)
+
+alone10:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept11
+	VMOVUPS    Y0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Y1, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Y2, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Y3, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept11:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain12
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Y4
+	VBROADCASTSS 240(AX), Y5
+	VFMADD213PS  (R13)(DX*1), Y4, Y0
+	VMAXPS       Y0, Y5, Y0
+	VFMADD213PS  (R13)(DX*1), Y4, Y1
+	VMAXPS       Y1, Y5, Y1
+	VFMADD213PS  (R13)(DX*1), Y4, Y2
+	VMAXPS       Y2, Y5, Y2
+	VFMADD213PS  (R13)(DX*1), Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+
+plain12:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y1, (R8)(R11*1)
+	VMOVUPS Y2, (R9)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
+
+skip7:
+	ADDQ        72(AX), R11
+	BTQ         $0x02, 80(AX)
+	JCC         skip13
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     192(SI), Y1
+	VMOVUPS     320(SI), Y2
+	VMOVUPS     448(SI), Y3
+	VMOVUPS     576(SI), Y4
+	VMOVUPS     704(SI), Y5
+	VMOVUPS     832(SI), Y6
+	VMOVUPS     960(SI), Y7
+	VMOVUPS     1088(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased15
+	VADDPS      (R12)(DX*1), Y0, Y0
+	VADDPS      (R12)(DX*1), Y1, Y1
+	VADDPS      (R12)(DX*1), Y2, Y2
+	VADDPS      (R12)(DX*1), Y3, Y3
+
+unbiased15:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone16
+	VADDPS     (R13)(R12*1), Y0, Y0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Y1, Y1
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Y2, Y2
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Y3, Y3
+	PREFETCHT0 (R13)(R14*1)
+
+alone16:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept17
+	VMOVUPS    Y0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Y1, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Y2, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Y3, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept17:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain18
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Y4
+	VBROADCASTSS 240(AX), Y5
+	VFMADD213PS  (R13)(DX*1), Y4, Y0
+	VMAXPS       Y0, Y5, Y0
+	VFMADD213PS  (R13)(DX*1), Y4, Y1
+	VMAXPS       Y1, Y5, Y1
+	VFMADD213PS  (R13)(DX*1), Y4, Y2
+	VMAXPS       Y2, Y5, Y2
+	VFMADD213PS  (R13)(DX*1), Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+
+plain18:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y1, (R8)(R11*1)
+	VMOVUPS Y2, (R9)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
+
+skip13:
+	ADDQ        72(AX), R11
+	BTQ         $0x03, 80(AX)
+	JCC         skip19
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     96(SI), Y0
+	VMOVUPS     224(SI), Y1
+	VMOVUPS     352(SI), Y2
+	VMOVUPS     480(SI), Y3
+	VMOVUPS     608(SI), Y4
+	VMOVUPS     736(SI), Y5
+	VMOVUPS     864(SI), Y6
+	VMOVUPS     992(SI), Y7
+	VMOVUPS     1120(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased21
+	VADDPS      (SI)(DX*1), Y0, Y0
+	VADDPS      (SI)(DX*1), Y1, Y1
+	VADDPS      (SI)(DX*1), Y2, Y2
+	VADDPS      (SI)(DX*1), Y3, Y3
+
+unbiased21:
+	LEAQ       (R11)(DX*1), SI
+	MOVQ       216(AX), R13
+	ADDQ       SI, R13
+	MOVQ       248(AX), R12
+	TESTQ      R12, R12
+	JZ         alone22
+	VADDPS     (R12)(SI*1), Y0, Y0
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       256(AX), R12
+	VADDPS     (R12)(SI*1), Y1, Y1
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       264(AX), R12
+	VADDPS     (R12)(SI*1), Y2, Y2
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       272(AX), R12
+	VADDPS     (R12)(SI*1), Y3, Y3
+	PREFETCHT0 (R12)(R13*1)
+
+alone22:
+	MOVQ       280(AX), R12
+	TESTQ      R12, R12
+	JZ         unkept23
+	VMOVUPS    Y0, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       288(AX), R12
+	VMOVUPS    Y1, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       296(AX), R12
+	VMOVUPS    Y2, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       304(AX), R12
+	VMOVUPS    Y3, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+
+unkept23:
+	MOVQ         224(AX), R12
+	TESTQ        R12, R12
+	JZ           plain24
+	MOVQ         224(AX), SI
+	MOVQ         232(AX), R12
+	VMOVUPS      (SI)(DX*1), Y4
+	VBROADCASTSS 240(AX), Y5
+	VFMADD213PS  (R12)(DX*1), Y4, Y0
+	VMAXPS       Y0, Y5, Y0
+	VFMADD213PS  (R12)(DX*1), Y4, Y1
+	VMAXPS       Y1, Y5, Y1
+	VFMADD213PS  (R12)(DX*1), Y4, Y2
+	VMAXPS       Y2, Y5, Y2
+	VFMADD213PS  (R12)(DX*1), Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+
+plain24:
+	VMOVUPS Y0, (DI)(R11*1)
+	VMOVUPS Y1, (R8)(R11*1)
+	VMOVUPS Y2, (R9)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
+
+skip19:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutputSSumAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputSSumAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	MOVQ        160(AX), R13
+	MOVQ        168(AX), R14
+	MOVQ        176(AX), R15
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, (SI)
+	VMOVUPS     Z1, 64(SI)
+	VMOVUPS     Z2, 128(SI)
+	VMOVUPS     Z3, 192(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 256(SI)
+	VMOVUPS     Z1, 320(SI)
+	VMOVUPS     Z2, 384(SI)
+	VMOVUPS     Z3, 448(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 512(SI)
+	VMOVUPS     Z1, 576(SI)
+	VMOVUPS     Z2, 640(SI)
+	VMOVUPS     Z3, 704(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 768(SI)
+	VMOVUPS     Z1, 832(SI)
+	VMOVUPS     Z2, 896(SI)
+	VMOVUPS     Z3, 960(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1024(SI)
+	VMOVUPS     Z1, 1088(SI)
+	VMOVUPS     Z2, 1152(SI)
+	VMOVUPS     Z3, 1216(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1280(SI)
+	VMOVUPS     Z1, 1344(SI)
+	VMOVUPS     Z2, 1408(SI)
+	VMOVUPS     Z3, 1472(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1536(SI)
+	VMOVUPS     Z1, 1600(SI)
+	VMOVUPS     Z2, 1664(SI)
+	VMOVUPS     Z3, 1728(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1792(SI)
+	VMOVUPS     Z1, 1856(SI)
+	VMOVUPS     Z2, 1920(SI)
+	VMOVUPS     Z3, 1984(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 2048(SI)
+	VMOVUPS     Z1, 2112(SI)
+	VMOVUPS     Z2, 2176(SI)
+	VMOVUPS     Z3, 2240(SI)
+	MOVQ        (AX), DI
+	ADDQ        DX, DI
+	MOVQ        8(AX), R8
+	ADDQ        DX, R8
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	MOVQ        24(AX), R10
+	ADDQ        DX, R10
+	XORQ        R11, R11
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     (SI), Z0
+	VMOVUPS     256(SI), Z1
+	VMOVUPS     512(SI), Z2
+	VMOVUPS     768(SI), Z3
+	VMOVUPS     1024(SI), Z4
+	VMOVUPS     1280(SI), Z5
+	VMOVUPS     1536(SI), Z6
+	VMOVUPS     1792(SI), Z7
+	VMOVUPS     2048(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased3
+	VADDPS      (R12)(DX*1), Z0, Z0
+	VADDPS      (R12)(DX*1), Z1, Z1
+	VADDPS      (R12)(DX*1), Z2, Z2
+	VADDPS      (R12)(DX*1), Z3, Z3
+
+unbiased3:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone4
+	VADDPS     (R13)(R12*1), Z0, Z0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Z1, Z1
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Z2, Z2
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Z3, Z3
+	PREFETCHT0 (R13)(R14*1)
+
+alone4:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept5
+	VMOVUPS    Z0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Z1, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Z2, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Z3, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept5:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain6
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R13)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R13)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VFMADD213PS  (R13)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z5, Z2
+	VFMADD213PS  (R13)(DX*1), Z4, Z3
+	VMAXPS       Z3, Z5, Z3
+
+plain6:
+	VMOVUPS Z0, (DI)(R11*1)
+	VMOVUPS Z1, (R8)(R11*1)
+	VMOVUPS Z2, (R9)(R11*1)
+	VMOVUPS Z3, (R10)(R11*1)
+
+skip1:
+	ADDQ        72(AX), R11
+	BTQ         $0x01, 80(AX)
+	JCC         skip7
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     64(SI), Z0
+	VMOVUPS     320(SI), Z1
+	VMOVUPS     576(SI), Z2
+	VMOVUPS     832(SI), Z3
+	VMOVUPS     1088(SI), Z4
+	VMOVUPS     1344(SI), Z5
+	VMOVUPS     1600(SI), Z6
+	VMOVUPS     1856(SI), Z7
+	VMOVUPS     2112(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased9
+	VADDPS      (R12)(DX*1), Z0, Z0
+	VADDPS      (R12)(DX*1), Z1, Z1
+	VADDPS      (R12)(DX*1), Z2, Z2
+	VADDPS      (R12)(DX*1), Z3, Z3
+
+unbiased9:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone10
+	VADDPS     (R13)(R12*1), Z0, Z0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Z1, Z1
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Z2, Z2
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Z3, Z3
+	PREFETCHT0 (R13)(R14*1)
+
+alone10:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept11
+	VMOVUPS    Z0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Z1, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Z2, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Z3, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept11:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain12
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R13)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R13)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VFMADD213PS  (R13)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z5, Z2
+	VFMADD213PS  (R13)(DX*1), Z4, Z3
+	VMAXPS       Z3, Z5, Z3
+
+plain12:
+	VMOVUPS Z0, (DI)(R11*1)
+	VMOVUPS Z1, (R8)(R11*1)
+	VMOVUPS Z2, (R9)(R11*1)
+	VMOVUPS Z3, (R10)(R11*1)
+
+skip7:
+	ADDQ        72(AX), R11
+	BTQ         $0x02, 80(AX)
+	JCC         skip13
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     128(SI), Z0
+	VMOVUPS     384(SI), Z1
+	VMOVUPS     640(SI), Z2
+	VMOVUPS     896(SI), Z3
+	VMOVUPS     1152(SI), Z4
+	VMOVUPS     1408(SI), Z5
+	VMOVUPS     1664(SI), Z6
+	VMOVUPS     1920(SI), Z7
+	VMOVUPS     2176(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), R12
+	TESTQ       R12, R12
+	JZ          unbiased15
+	VADDPS      (R12)(DX*1), Z0, Z0
+	VADDPS      (R12)(DX*1), Z1, Z1
+	VADDPS      (R12)(DX*1), Z2, Z2
+	VADDPS      (R12)(DX*1), Z3, Z3
+
+unbiased15:
+	LEAQ       (R11)(DX*1), R12
+	MOVQ       216(AX), R14
+	ADDQ       R12, R14
+	MOVQ       248(AX), R13
+	TESTQ      R13, R13
+	JZ         alone16
+	VADDPS     (R13)(R12*1), Z0, Z0
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       256(AX), R13
+	VADDPS     (R13)(R12*1), Z1, Z1
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       264(AX), R13
+	VADDPS     (R13)(R12*1), Z2, Z2
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       272(AX), R13
+	VADDPS     (R13)(R12*1), Z3, Z3
+	PREFETCHT0 (R13)(R14*1)
+
+alone16:
+	MOVQ       280(AX), R13
+	TESTQ      R13, R13
+	JZ         unkept17
+	VMOVUPS    Z0, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       288(AX), R13
+	VMOVUPS    Z1, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       296(AX), R13
+	VMOVUPS    Z2, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+	MOVQ       304(AX), R13
+	VMOVUPS    Z3, (R13)(R12*1)
+	PREFETCHT0 (R13)(R14*1)
+
+unkept17:
+	MOVQ         224(AX), R13
+	TESTQ        R13, R13
+	JZ           plain18
+	MOVQ         224(AX), R12
+	MOVQ         232(AX), R13
+	VMOVUPS      (R12)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R13)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R13)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VFMADD213PS  (R13)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z5, Z2
+	VFMADD213PS  (R13)(DX*1), Z4, Z3
+	VMAXPS       Z3, Z5, Z3
+
+plain18:
+	VMOVUPS Z0, (DI)(R11*1)
+	VMOVUPS Z1, (R8)(R11*1)
+	VMOVUPS Z2, (R9)(R11*1)
+	VMOVUPS Z3, (R10)(R11*1)
+
+skip13:
+	ADDQ        72(AX), R11
+	BTQ         $0x03, 80(AX)
+	JCC         skip19
+	MOVQ        216(AX), R12
+	ADDQ        R11, R12
+	PREFETCHT0  (DI)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
+	PREFETCHT0  (R10)(R12*1)
+	VMOVUPS     192(SI), Z0
+	VMOVUPS     448(SI), Z1
+	VMOVUPS     704(SI), Z2
+	VMOVUPS     960(SI), Z3
+	VMOVUPS     1216(SI), Z4
+	VMOVUPS     1472(SI), Z5
+	VMOVUPS     1728(SI), Z6
+	VMOVUPS     1984(SI), Z7
+	VMOVUPS     2240(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased21
+	VADDPS      (SI)(DX*1), Z0, Z0
+	VADDPS      (SI)(DX*1), Z1, Z1
+	VADDPS      (SI)(DX*1), Z2, Z2
+	VADDPS      (SI)(DX*1), Z3, Z3
+
+unbiased21:
+	LEAQ       (R11)(DX*1), SI
+	MOVQ       216(AX), R13
+	ADDQ       SI, R13
+	MOVQ       248(AX), R12
+	TESTQ      R12, R12
+	JZ         alone22
+	VADDPS     (R12)(SI*1), Z0, Z0
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       256(AX), R12
+	VADDPS     (R12)(SI*1), Z1, Z1
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       264(AX), R12
+	VADDPS     (R12)(SI*1), Z2, Z2
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       272(AX), R12
+	VADDPS     (R12)(SI*1), Z3, Z3
+	PREFETCHT0 (R12)(R13*1)
+
+alone22:
+	MOVQ       280(AX), R12
+	TESTQ      R12, R12
+	JZ         unkept23
+	VMOVUPS    Z0, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       288(AX), R12
+	VMOVUPS    Z1, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       296(AX), R12
+	VMOVUPS    Z2, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+	MOVQ       304(AX), R12
+	VMOVUPS    Z3, (R12)(SI*1)
+	PREFETCHT0 (R12)(R13*1)
+
+unkept23:
+	MOVQ         224(AX), R12
+	TESTQ        R12, R12
+	JZ           plain24
+	MOVQ         224(AX), SI
+	MOVQ         232(AX), R12
+	VMOVUPS      (SI)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R12)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R12)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VFMADD213PS  (R12)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z5, Z2
+	VFMADD213PS  (R12)(DX*1), Z4, Z3
+	VMAXPS       Z3, Z5, Z3
+
+plain24:
+	VMOVUPS Z0, (DI)(R11*1)
+	VMOVUPS Z1, (R8)(R11*1)
+	VMOVUPS Z2, (R9)(R11*1)
+	VMOVUPS Z3, (R10)(R11*1)
+
+skip19:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutputSPoolAVX2(call *uintptr)
+// Requires: AVX, FMA3
+TEXT ·winoOutputSPoolAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	MOVQ        160(AX), R13
+	MOVQ        168(AX), R14
+	MOVQ        176(AX), R15
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, (SI)
+	VMOVUPS     Y1, 32(SI)
+	VMOVUPS     Y2, 64(SI)
+	VMOVUPS     Y3, 96(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 128(SI)
+	VMOVUPS     Y1, 160(SI)
+	VMOVUPS     Y2, 192(SI)
+	VMOVUPS     Y3, 224(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 256(SI)
+	VMOVUPS     Y1, 288(SI)
+	VMOVUPS     Y2, 320(SI)
+	VMOVUPS     Y3, 352(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 384(SI)
+	VMOVUPS     Y1, 416(SI)
+	VMOVUPS     Y2, 448(SI)
+	VMOVUPS     Y3, 480(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 512(SI)
+	VMOVUPS     Y1, 544(SI)
+	VMOVUPS     Y2, 576(SI)
+	VMOVUPS     Y3, 608(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 640(SI)
+	VMOVUPS     Y1, 672(SI)
+	VMOVUPS     Y2, 704(SI)
+	VMOVUPS     Y3, 736(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 768(SI)
+	VMOVUPS     Y1, 800(SI)
+	VMOVUPS     Y2, 832(SI)
+	VMOVUPS     Y3, 864(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 896(SI)
+	VMOVUPS     Y1, 928(SI)
+	VMOVUPS     Y2, 960(SI)
+	VMOVUPS     Y3, 992(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	VMOVUPS     Y0, 1024(SI)
+	VMOVUPS     Y1, 1056(SI)
+	VMOVUPS     Y2, 1088(SI)
+	VMOVUPS     Y3, 1120(SI)
+	MOVQ        (AX), DI
+	ADDQ        DX, DI
+	MOVQ        8(AX), R8
+	ADDQ        DX, R8
+	XORQ        R9, R9
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	VMOVUPS     (SI), Y2
+	VMOVUPS     128(SI), Y3
+	VMOVUPS     256(SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     512(SI), Y6
+	VMOVUPS     640(SI), Y8
+	VMOVUPS     768(SI), Y9
+	VMOVUPS     896(SI), Y7
+	VMOVUPS     1024(SI), Y4
+	VADDPS      Y9, Y8, Y5
+	VSUBPS      Y9, Y8, Y8
+	VADDPS      Y5, Y6, Y6
+	VADDPS      Y7, Y6, Y9
+	VMULPS      c_3f400000<>+0(SB), Y8, Y6
+	VMULPS      c_3f100000<>+0(SB), Y5, Y5
+	VMOVAPS     Y4, Y4
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y5
+	VFMADD231PS c_3ed80000<>+0(SB), Y8, Y4
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y4
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y6, Y3
+	VADDPS      Y0, Y5, Y0
+	VADDPS      Y1, Y4, Y1
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased3
+	VADDPS      (R10)(DX*1), Y2, Y2
+	VADDPS      (R10)(DX*1), Y3, Y3
+	VADDPS      (R10)(DX*1), Y0, Y0
+	VADDPS      (R10)(DX*1), Y1, Y1
+
+unbiased3:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Y4
+	VBROADCASTSS 240(AX), Y5
+	VFMADD213PS  (R11)(DX*1), Y4, Y2
+	VMAXPS       Y2, Y5, Y2
+	VFMADD213PS  (R11)(DX*1), Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+	VFMADD213PS  (R11)(DX*1), Y4, Y0
+	VMAXPS       Y0, Y5, Y0
+	VFMADD213PS  (R11)(DX*1), Y4, Y1
+	VMAXPS       Y1, Y5, Y1
+	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y10
+	VMAXPS       Y1, Y0, Y0
+	VMOVAPS      Y0, Y11
+
+skip1:
+	BTQ         $0x01, 80(AX)
+	JCC         skip4
+	VMOVUPS     32(SI), Y0
+	VMOVUPS     160(SI), Y1
+	VMOVUPS     288(SI), Y2
+	VMOVUPS     416(SI), Y3
+	VMOVUPS     544(SI), Y4
+	VMOVUPS     672(SI), Y5
+	VMOVUPS     800(SI), Y6
+	VMOVUPS     928(SI), Y7
+	VMOVUPS     1056(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased6
+	VADDPS      (R10)(DX*1), Y0, Y0
+	VADDPS      (R10)(DX*1), Y1, Y1
+	VADDPS      (R10)(DX*1), Y2, Y2
+	VADDPS      (R10)(DX*1), Y3, Y3
+
+unbiased6:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Y4
+	VBROADCASTSS 240(AX), Y5
+	VFMADD213PS  (R11)(DX*1), Y4, Y0
+	VMAXPS       Y0, Y5, Y0
+	VFMADD213PS  (R11)(DX*1), Y4, Y1
+	VMAXPS       Y1, Y5, Y1
+	VFMADD213PS  (R11)(DX*1), Y4, Y2
+	VMAXPS       Y2, Y5, Y2
+	VFMADD213PS  (R11)(DX*1), Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+	VMAXPS       Y1, Y0, Y0
+	VMAXPS       Y0, Y10, Y0
+	VMOVUPS      Y0, (DI)(R9*1)
+	VMAXPS       Y3, Y2, Y0
+	VMAXPS       Y0, Y11, Y0
+	VMOVUPS      Y0, (R8)(R9*1)
+
+skip4:
+	ADDQ        72(AX), R9
+	BTQ         $0x02, 80(AX)
+	JCC         skip7
+	VMOVUPS     64(SI), Y2
+	VMOVUPS     192(SI), Y3
+	VMOVUPS     320(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     576(SI), Y6
+	VMOVUPS     704(SI), Y8
+	VMOVUPS     832(SI), Y9
+	VMOVUPS     960(SI), Y7
+	VMOVUPS     1088(SI), Y4
+	VADDPS      Y9, Y8, Y5
+	VSUBPS      Y9, Y8, Y8
+	VADDPS      Y5, Y6, Y6
+	VADDPS      Y7, Y6, Y9
+	VMULPS      c_3f400000<>+0(SB), Y8, Y6
+	VMULPS      c_3f100000<>+0(SB), Y5, Y5
+	VMOVAPS     Y4, Y4
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y5
+	VFMADD231PS c_3ed80000<>+0(SB), Y8, Y4
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y4
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y6, Y3
+	VADDPS      Y0, Y5, Y0
+	VADDPS      Y1, Y4, Y1
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased9
+	VADDPS      (R10)(DX*1), Y2, Y2
+	VADDPS      (R10)(DX*1), Y3, Y3
+	VADDPS      (R10)(DX*1), Y0, Y0
+	VADDPS      (R10)(DX*1), Y1, Y1
+
+unbiased9:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Y4
+	VBROADCASTSS 240(AX), Y5
+	VFMADD213PS  (R11)(DX*1), Y4, Y2
+	VMAXPS       Y2, Y5, Y2
+	VFMADD213PS  (R11)(DX*1), Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+	VFMADD213PS  (R11)(DX*1), Y4, Y0
+	VMAXPS       Y0, Y5, Y0
+	VFMADD213PS  (R11)(DX*1), Y4, Y1
+	VMAXPS       Y1, Y5, Y1
+	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y10
+	VMAXPS       Y1, Y0, Y0
+	VMOVAPS      Y0, Y11
+
+skip7:
+	BTQ         $0x03, 80(AX)
+	JCC         skip10
+	VMOVUPS     96(SI), Y0
+	VMOVUPS     224(SI), Y1
+	VMOVUPS     352(SI), Y2
+	VMOVUPS     480(SI), Y3
+	VMOVUPS     608(SI), Y4
+	VMOVUPS     736(SI), Y5
+	VMOVUPS     864(SI), Y6
+	VMOVUPS     992(SI), Y7
+	VMOVUPS     1120(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VADDPS      Y0, Y4, Y0
+	VADDPS      Y1, Y6, Y1
+	VADDPS      Y2, Y9, Y2
+	VADDPS      Y3, Y8, Y3
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased12
+	VADDPS      (SI)(DX*1), Y0, Y0
+	VADDPS      (SI)(DX*1), Y1, Y1
+	VADDPS      (SI)(DX*1), Y2, Y2
+	VADDPS      (SI)(DX*1), Y3, Y3
+
+unbiased12:
+	MOVQ         224(AX), SI
+	MOVQ         232(AX), R10
+	VMOVUPS      (SI)(DX*1), Y4
+	VBROADCASTSS 240(AX), Y5
+	VFMADD213PS  (R10)(DX*1), Y4, Y0
+	VMAXPS       Y0, Y5, Y0
+	VFMADD213PS  (R10)(DX*1), Y4, Y1
+	VMAXPS       Y1, Y5, Y1
+	VFMADD213PS  (R10)(DX*1), Y4, Y2
+	VMAXPS       Y2, Y5, Y2
+	VFMADD213PS  (R10)(DX*1), Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+	VMAXPS       Y1, Y0, Y0
+	VMAXPS       Y0, Y10, Y0
+	VMOVUPS      Y0, (DI)(R9*1)
+	VMAXPS       Y3, Y2, Y0
+	VMAXPS       Y0, Y11, Y0
+	VMOVUPS      Y0, (R8)(R9*1)
+
+skip10:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutputSPoolAVX512(call *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputSPoolAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	MOVQ        160(AX), R13
+	MOVQ        168(AX), R14
+	MOVQ        176(AX), R15
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, (SI)
+	VMOVUPS     Z1, 64(SI)
+	VMOVUPS     Z2, 128(SI)
+	VMOVUPS     Z3, 192(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 256(SI)
+	VMOVUPS     Z1, 320(SI)
+	VMOVUPS     Z2, 384(SI)
+	VMOVUPS     Z3, 448(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 512(SI)
+	VMOVUPS     Z1, 576(SI)
+	VMOVUPS     Z2, 640(SI)
+	VMOVUPS     Z3, 704(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 768(SI)
+	VMOVUPS     Z1, 832(SI)
+	VMOVUPS     Z2, 896(SI)
+	VMOVUPS     Z3, 960(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1024(SI)
+	VMOVUPS     Z1, 1088(SI)
+	VMOVUPS     Z2, 1152(SI)
+	VMOVUPS     Z3, 1216(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1280(SI)
+	VMOVUPS     Z1, 1344(SI)
+	VMOVUPS     Z2, 1408(SI)
+	VMOVUPS     Z3, 1472(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1536(SI)
+	VMOVUPS     Z1, 1600(SI)
+	VMOVUPS     Z2, 1664(SI)
+	VMOVUPS     Z3, 1728(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 1792(SI)
+	VMOVUPS     Z1, 1856(SI)
+	VMOVUPS     Z2, 1920(SI)
+	VMOVUPS     Z3, 1984(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	VMOVUPS     Z0, 2048(SI)
+	VMOVUPS     Z1, 2112(SI)
+	VMOVUPS     Z2, 2176(SI)
+	VMOVUPS     Z3, 2240(SI)
+	MOVQ        (AX), DI
+	ADDQ        DX, DI
+	MOVQ        8(AX), R8
+	ADDQ        DX, R8
+	XORQ        R9, R9
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	VMOVUPS     (SI), Z2
+	VMOVUPS     256(SI), Z3
+	VMOVUPS     512(SI), Z0
+	VMOVUPS     768(SI), Z1
+	VMOVUPS     1024(SI), Z6
+	VMOVUPS     1280(SI), Z8
+	VMOVUPS     1536(SI), Z9
+	VMOVUPS     1792(SI), Z7
+	VMOVUPS     2048(SI), Z4
+	VADDPS      Z9, Z8, Z5
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z7, Z6, Z9
+	VMULPS      c_3f400000<>+0(SB), Z8, Z6
+	VMULPS      c_3f100000<>+0(SB), Z5, Z5
+	VMOVAPS     Z4, Z4
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z5
+	VFMADD231PS c_3ed80000<>+0(SB), Z8, Z4
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z4
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z6, Z3
+	VADDPS      Z0, Z5, Z0
+	VADDPS      Z1, Z4, Z1
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased3
+	VADDPS      (R10)(DX*1), Z2, Z2
+	VADDPS      (R10)(DX*1), Z3, Z3
+	VADDPS      (R10)(DX*1), Z0, Z0
+	VADDPS      (R10)(DX*1), Z1, Z1
+
+unbiased3:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R11)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z5, Z2
+	VFMADD213PS  (R11)(DX*1), Z4, Z3
+	VMAXPS       Z3, Z5, Z3
+	VFMADD213PS  (R11)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R11)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VMAXPS       Z3, Z2, Z2
+	VMOVAPS      Z2, Z10
+	VMAXPS       Z1, Z0, Z0
+	VMOVAPS      Z0, Z11
+
+skip1:
+	BTQ         $0x01, 80(AX)
+	JCC         skip4
+	VMOVUPS     64(SI), Z0
+	VMOVUPS     320(SI), Z1
+	VMOVUPS     576(SI), Z2
+	VMOVUPS     832(SI), Z3
+	VMOVUPS     1088(SI), Z4
+	VMOVUPS     1344(SI), Z5
+	VMOVUPS     1600(SI), Z6
+	VMOVUPS     1856(SI), Z7
+	VMOVUPS     2112(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased6
+	VADDPS      (R10)(DX*1), Z0, Z0
+	VADDPS      (R10)(DX*1), Z1, Z1
+	VADDPS      (R10)(DX*1), Z2, Z2
+	VADDPS      (R10)(DX*1), Z3, Z3
+
+unbiased6:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R11)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R11)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VFMADD213PS  (R11)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z5, Z2
+	VFMADD213PS  (R11)(DX*1), Z4, Z3
+	VMAXPS       Z3, Z5, Z3
+	VMAXPS       Z1, Z0, Z0
+	VMAXPS       Z0, Z10, Z0
+	VMOVUPS      Z0, (DI)(R9*1)
+	VMAXPS       Z3, Z2, Z0
+	VMAXPS       Z0, Z11, Z0
+	VMOVUPS      Z0, (R8)(R9*1)
+
+skip4:
+	ADDQ        72(AX), R9
+	BTQ         $0x02, 80(AX)
+	JCC         skip7
+	VMOVUPS     128(SI), Z2
+	VMOVUPS     384(SI), Z3
+	VMOVUPS     640(SI), Z0
+	VMOVUPS     896(SI), Z1
+	VMOVUPS     1152(SI), Z6
+	VMOVUPS     1408(SI), Z8
+	VMOVUPS     1664(SI), Z9
+	VMOVUPS     1920(SI), Z7
+	VMOVUPS     2176(SI), Z4
+	VADDPS      Z9, Z8, Z5
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z7, Z6, Z9
+	VMULPS      c_3f400000<>+0(SB), Z8, Z6
+	VMULPS      c_3f100000<>+0(SB), Z5, Z5
+	VMOVAPS     Z4, Z4
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z5
+	VFMADD231PS c_3ed80000<>+0(SB), Z8, Z4
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z4
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z6, Z3
+	VADDPS      Z0, Z5, Z0
+	VADDPS      Z1, Z4, Z1
+	MOVQ        208(AX), R10
+	TESTQ       R10, R10
+	JZ          unbiased9
+	VADDPS      (R10)(DX*1), Z2, Z2
+	VADDPS      (R10)(DX*1), Z3, Z3
+	VADDPS      (R10)(DX*1), Z0, Z0
+	VADDPS      (R10)(DX*1), Z1, Z1
+
+unbiased9:
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R11)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z5, Z2
+	VFMADD213PS  (R11)(DX*1), Z4, Z3
+	VMAXPS       Z3, Z5, Z3
+	VFMADD213PS  (R11)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R11)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VMAXPS       Z3, Z2, Z2
+	VMOVAPS      Z2, Z10
+	VMAXPS       Z1, Z0, Z0
+	VMOVAPS      Z0, Z11
+
+skip7:
+	BTQ         $0x03, 80(AX)
+	JCC         skip10
+	VMOVUPS     192(SI), Z0
+	VMOVUPS     448(SI), Z1
+	VMOVUPS     704(SI), Z2
+	VMOVUPS     960(SI), Z3
+	VMOVUPS     1216(SI), Z4
+	VMOVUPS     1472(SI), Z5
+	VMOVUPS     1728(SI), Z6
+	VMOVUPS     1984(SI), Z7
+	VMOVUPS     2240(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VADDPS      Z0, Z4, Z0
+	VADDPS      Z1, Z6, Z1
+	VADDPS      Z2, Z9, Z2
+	VADDPS      Z3, Z8, Z3
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased12
+	VADDPS      (SI)(DX*1), Z0, Z0
+	VADDPS      (SI)(DX*1), Z1, Z1
+	VADDPS      (SI)(DX*1), Z2, Z2
+	VADDPS      (SI)(DX*1), Z3, Z3
+
+unbiased12:
+	MOVQ         224(AX), SI
+	MOVQ         232(AX), R10
+	VMOVUPS      (SI)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z5
+	VFMADD213PS  (R10)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z5, Z0
+	VFMADD213PS  (R10)(DX*1), Z4, Z1
+	VMAXPS       Z1, Z5, Z1
+	VFMADD213PS  (R10)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z5, Z2
+	VFMADD213PS  (R10)(DX*1), Z4, Z3
+	VMAXPS       Z3, Z5, Z3
+	VMAXPS       Z1, Z0, Z0
+	VMAXPS       Z0, Z10, Z0
+	VMOVUPS      Z0, (DI)(R9*1)
+	VMAXPS       Z3, Z2, Z0
+	VMAXPS       Z0, Z11, Z0
+	VMOVUPS      Z0, (R8)(R9*1)
+
+skip10:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoDXSAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoDXSAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	MOVQ        160(AX), R13
+	MOVQ        168(AX), R14
+	MOVQ        176(AX), R15
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, (SI)
+	VMOVUPS     Y4, 32(SI)
+	VMOVUPS     Y1, 64(SI)
+	VMOVUPS     Y6, 96(SI)
+	VMOVUPS     Y2, 128(SI)
+	VMOVUPS     Y9, 160(SI)
+	VMOVUPS     Y3, 192(SI)
+	VMOVUPS     Y8, 224(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, 256(SI)
+	VMOVUPS     Y4, 288(SI)
+	VMOVUPS     Y1, 320(SI)
+	VMOVUPS     Y6, 352(SI)
+	VMOVUPS     Y2, 384(SI)
+	VMOVUPS     Y9, 416(SI)
+	VMOVUPS     Y3, 448(SI)
+	VMOVUPS     Y8, 480(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, 512(SI)
+	VMOVUPS     Y4, 544(SI)
+	VMOVUPS     Y1, 576(SI)
+	VMOVUPS     Y6, 608(SI)
+	VMOVUPS     Y2, 640(SI)
+	VMOVUPS     Y9, 672(SI)
+	VMOVUPS     Y3, 704(SI)
+	VMOVUPS     Y8, 736(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, 768(SI)
+	VMOVUPS     Y4, 800(SI)
+	VMOVUPS     Y1, 832(SI)
+	VMOVUPS     Y6, 864(SI)
+	VMOVUPS     Y2, 896(SI)
+	VMOVUPS     Y9, 928(SI)
+	VMOVUPS     Y3, 960(SI)
+	VMOVUPS     Y8, 992(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, 1024(SI)
+	VMOVUPS     Y4, 1056(SI)
+	VMOVUPS     Y1, 1088(SI)
+	VMOVUPS     Y6, 1120(SI)
+	VMOVUPS     Y2, 1152(SI)
+	VMOVUPS     Y9, 1184(SI)
+	VMOVUPS     Y3, 1216(SI)
+	VMOVUPS     Y8, 1248(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, 1280(SI)
+	VMOVUPS     Y4, 1312(SI)
+	VMOVUPS     Y1, 1344(SI)
+	VMOVUPS     Y6, 1376(SI)
+	VMOVUPS     Y2, 1408(SI)
+	VMOVUPS     Y9, 1440(SI)
+	VMOVUPS     Y3, 1472(SI)
+	VMOVUPS     Y8, 1504(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, 1536(SI)
+	VMOVUPS     Y4, 1568(SI)
+	VMOVUPS     Y1, 1600(SI)
+	VMOVUPS     Y6, 1632(SI)
+	VMOVUPS     Y2, 1664(SI)
+	VMOVUPS     Y9, 1696(SI)
+	VMOVUPS     Y3, 1728(SI)
+	VMOVUPS     Y8, 1760(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, 1792(SI)
+	VMOVUPS     Y4, 1824(SI)
+	VMOVUPS     Y1, 1856(SI)
+	VMOVUPS     Y6, 1888(SI)
+	VMOVUPS     Y2, 1920(SI)
+	VMOVUPS     Y9, 1952(SI)
+	VMOVUPS     Y3, 1984(SI)
+	VMOVUPS     Y8, 2016(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R9*1), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R11*1), Y4
+	VMOVUPS     (DI)(R12*1), Y5
+	VMOVUPS     (DI)(R13*1), Y6
+	VMOVUPS     (DI)(R14*1), Y7
+	VMOVUPS     (DI)(R15*1), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	VMOVUPS     Y0, 2048(SI)
+	VMOVUPS     Y4, 2080(SI)
+	VMOVUPS     Y1, 2112(SI)
+	VMOVUPS     Y6, 2144(SI)
+	VMOVUPS     Y2, 2176(SI)
+	VMOVUPS     Y9, 2208(SI)
+	VMOVUPS     Y3, 2240(SI)
+	VMOVUPS     Y8, 2272(SI)
+	XORQ        DI, DI
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     256(SI), Y1
+	VMOVUPS     512(SI), Y2
+	VMOVUPS     768(SI), Y3
+	VMOVUPS     1024(SI), Y4
+	VMOVUPS     1280(SI), Y5
+	VMOVUPS     1536(SI), Y6
+	VMOVUPS     1792(SI), Y7
+	VMOVUPS     2048(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased3
+	VADDPS      (R8)(DX*1), Y0, Y0
+	VADDPS      (R8)(DX*1), Y4, Y4
+	VADDPS      (R8)(DX*1), Y1, Y1
+	VADDPS      (R8)(DX*1), Y6, Y6
+	VADDPS      (R8)(DX*1), Y2, Y2
+	VADDPS      (R8)(DX*1), Y9, Y9
+	VADDPS      (R8)(DX*1), Y3, Y3
+	VADDPS      (R8)(DX*1), Y8, Y8
+
+unbiased3:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y8, (R8)(DI*1)
+
+skip1:
+	ADDQ        72(AX), DI
+	BTQ         $0x01, 80(AX)
+	JCC         skip4
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     32(SI), Y0
+	VMOVUPS     288(SI), Y1
+	VMOVUPS     544(SI), Y2
+	VMOVUPS     800(SI), Y3
+	VMOVUPS     1056(SI), Y4
+	VMOVUPS     1312(SI), Y5
+	VMOVUPS     1568(SI), Y6
+	VMOVUPS     1824(SI), Y7
+	VMOVUPS     2080(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased6
+	VADDPS      (R8)(DX*1), Y0, Y0
+	VADDPS      (R8)(DX*1), Y4, Y4
+	VADDPS      (R8)(DX*1), Y1, Y1
+	VADDPS      (R8)(DX*1), Y6, Y6
+	VADDPS      (R8)(DX*1), Y2, Y2
+	VADDPS      (R8)(DX*1), Y9, Y9
+	VADDPS      (R8)(DX*1), Y3, Y3
+	VADDPS      (R8)(DX*1), Y8, Y8
+
+unbiased6:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y8, (R8)(DI*1)
+
+skip4:
+	ADDQ        72(AX), DI
+	BTQ         $0x02, 80(AX)
+	JCC         skip7
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     320(SI), Y1
+	VMOVUPS     576(SI), Y2
+	VMOVUPS     832(SI), Y3
+	VMOVUPS     1088(SI), Y4
+	VMOVUPS     1344(SI), Y5
+	VMOVUPS     1600(SI), Y6
+	VMOVUPS     1856(SI), Y7
+	VMOVUPS     2112(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased9
+	VADDPS      (R8)(DX*1), Y0, Y0
+	VADDPS      (R8)(DX*1), Y4, Y4
+	VADDPS      (R8)(DX*1), Y1, Y1
+	VADDPS      (R8)(DX*1), Y6, Y6
+	VADDPS      (R8)(DX*1), Y2, Y2
+	VADDPS      (R8)(DX*1), Y9, Y9
+	VADDPS      (R8)(DX*1), Y3, Y3
+	VADDPS      (R8)(DX*1), Y8, Y8
+
+unbiased9:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y8, (R8)(DI*1)
+
+skip7:
+	ADDQ        72(AX), DI
+	BTQ         $0x03, 80(AX)
+	JCC         skip10
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     96(SI), Y0
+	VMOVUPS     352(SI), Y1
+	VMOVUPS     608(SI), Y2
+	VMOVUPS     864(SI), Y3
+	VMOVUPS     1120(SI), Y4
+	VMOVUPS     1376(SI), Y5
+	VMOVUPS     1632(SI), Y6
+	VMOVUPS     1888(SI), Y7
+	VMOVUPS     2144(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased12
+	VADDPS      (R8)(DX*1), Y0, Y0
+	VADDPS      (R8)(DX*1), Y4, Y4
+	VADDPS      (R8)(DX*1), Y1, Y1
+	VADDPS      (R8)(DX*1), Y6, Y6
+	VADDPS      (R8)(DX*1), Y2, Y2
+	VADDPS      (R8)(DX*1), Y9, Y9
+	VADDPS      (R8)(DX*1), Y3, Y3
+	VADDPS      (R8)(DX*1), Y8, Y8
+
+unbiased12:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y8, (R8)(DI*1)
+
+skip10:
+	ADDQ        72(AX), DI
+	BTQ         $0x04, 80(AX)
+	JCC         skip13
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     640(SI), Y2
+	VMOVUPS     896(SI), Y3
+	VMOVUPS     1152(SI), Y4
+	VMOVUPS     1408(SI), Y5
+	VMOVUPS     1664(SI), Y6
+	VMOVUPS     1920(SI), Y7
+	VMOVUPS     2176(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased15
+	VADDPS      (R8)(DX*1), Y0, Y0
+	VADDPS      (R8)(DX*1), Y4, Y4
+	VADDPS      (R8)(DX*1), Y1, Y1
+	VADDPS      (R8)(DX*1), Y6, Y6
+	VADDPS      (R8)(DX*1), Y2, Y2
+	VADDPS      (R8)(DX*1), Y9, Y9
+	VADDPS      (R8)(DX*1), Y3, Y3
+	VADDPS      (R8)(DX*1), Y8, Y8
+
+unbiased15:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y8, (R8)(DI*1)
+
+skip13:
+	ADDQ        72(AX), DI
+	BTQ         $0x05, 80(AX)
+	JCC         skip16
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     160(SI), Y0
+	VMOVUPS     416(SI), Y1
+	VMOVUPS     672(SI), Y2
+	VMOVUPS     928(SI), Y3
+	VMOVUPS     1184(SI), Y4
+	VMOVUPS     1440(SI), Y5
+	VMOVUPS     1696(SI), Y6
+	VMOVUPS     1952(SI), Y7
+	VMOVUPS     2208(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased18
+	VADDPS      (R8)(DX*1), Y0, Y0
+	VADDPS      (R8)(DX*1), Y4, Y4
+	VADDPS      (R8)(DX*1), Y1, Y1
+	VADDPS      (R8)(DX*1), Y6, Y6
+	VADDPS      (R8)(DX*1), Y2, Y2
+	VADDPS      (R8)(DX*1), Y9, Y9
+	VADDPS      (R8)(DX*1), Y3, Y3
+	VADDPS      (R8)(DX*1), Y8, Y8
+
+unbiased18:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y8, (R8)(DI*1)
+
+skip16:
+	ADDQ        72(AX), DI
+	BTQ         $0x06, 80(AX)
+	JCC         skip19
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     704(SI), Y2
+	VMOVUPS     960(SI), Y3
+	VMOVUPS     1216(SI), Y4
+	VMOVUPS     1472(SI), Y5
+	VMOVUPS     1728(SI), Y6
+	VMOVUPS     1984(SI), Y7
+	VMOVUPS     2240(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased21
+	VADDPS      (R8)(DX*1), Y0, Y0
+	VADDPS      (R8)(DX*1), Y4, Y4
+	VADDPS      (R8)(DX*1), Y1, Y1
+	VADDPS      (R8)(DX*1), Y6, Y6
+	VADDPS      (R8)(DX*1), Y2, Y2
+	VADDPS      (R8)(DX*1), Y9, Y9
+	VADDPS      (R8)(DX*1), Y3, Y3
+	VADDPS      (R8)(DX*1), Y8, Y8
+
+unbiased21:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Y8, (R8)(DI*1)
+
+skip19:
+	ADDQ        72(AX), DI
+	BTQ         $0x07, 80(AX)
+	JCC         skip22
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     224(SI), Y0
+	VMOVUPS     480(SI), Y1
+	VMOVUPS     736(SI), Y2
+	VMOVUPS     992(SI), Y3
+	VMOVUPS     1248(SI), Y4
+	VMOVUPS     1504(SI), Y5
+	VMOVUPS     1760(SI), Y6
+	VMOVUPS     2016(SI), Y7
+	VMOVUPS     2272(SI), Y8
+	VADDPS      Y6, Y5, Y9
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y9, Y4, Y4
+	VADDPS      Y7, Y4, Y4
+	VMULPS      c_3f400000<>+0(SB), Y5, Y6
+	VMULPS      c_3f100000<>+0(SB), Y9, Y9
+	VMOVAPS     Y8, Y8
+	VFMADD231PS c_3fc00000<>+0(SB), Y7, Y6
+	VFMADD231PS c_40100000<>+0(SB), Y7, Y9
+	VFMADD231PS c_3ed80000<>+0(SB), Y5, Y8
+	VFMADD231PS c_40580000<>+0(SB), Y7, Y8
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased24
+	VADDPS      (SI)(DX*1), Y0, Y0
+	VADDPS      (SI)(DX*1), Y4, Y4
+	VADDPS      (SI)(DX*1), Y1, Y1
+	VADDPS      (SI)(DX*1), Y6, Y6
+	VADDPS      (SI)(DX*1), Y2, Y2
+	VADDPS      (SI)(DX*1), Y9, Y9
+	VADDPS      (SI)(DX*1), Y3, Y3
+	VADDPS      (SI)(DX*1), Y8, Y8
+
+unbiased24:
+	MOVQ    (AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Y0, (SI)(DI*1)
+	MOVQ    8(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Y4, (SI)(DI*1)
+	MOVQ    16(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Y1, (SI)(DI*1)
+	MOVQ    24(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Y6, (SI)(DI*1)
+	MOVQ    32(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Y2, (SI)(DI*1)
+	MOVQ    40(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Y9, (SI)(DI*1)
+	MOVQ    48(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Y3, (SI)(DI*1)
+	MOVQ    56(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Y8, (SI)(DI*1)
+
+skip22:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoDXSAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoDXSAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ        200(AX), SI
+	MOVQ        CX, DI
+	MOVQ        120(AX), R8
+	MOVQ        128(AX), R9
+	MOVQ        136(AX), R10
+	MOVQ        144(AX), R11
+	MOVQ        152(AX), R12
+	MOVQ        160(AX), R13
+	MOVQ        168(AX), R14
+	MOVQ        176(AX), R15
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, (SI)
+	VMOVUPS     Z4, 64(SI)
+	VMOVUPS     Z1, 128(SI)
+	VMOVUPS     Z6, 192(SI)
+	VMOVUPS     Z2, 256(SI)
+	VMOVUPS     Z9, 320(SI)
+	VMOVUPS     Z3, 384(SI)
+	VMOVUPS     Z8, 448(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, 512(SI)
+	VMOVUPS     Z4, 576(SI)
+	VMOVUPS     Z1, 640(SI)
+	VMOVUPS     Z6, 704(SI)
+	VMOVUPS     Z2, 768(SI)
+	VMOVUPS     Z9, 832(SI)
+	VMOVUPS     Z3, 896(SI)
+	VMOVUPS     Z8, 960(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, 1024(SI)
+	VMOVUPS     Z4, 1088(SI)
+	VMOVUPS     Z1, 1152(SI)
+	VMOVUPS     Z6, 1216(SI)
+	VMOVUPS     Z2, 1280(SI)
+	VMOVUPS     Z9, 1344(SI)
+	VMOVUPS     Z3, 1408(SI)
+	VMOVUPS     Z8, 1472(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, 1536(SI)
+	VMOVUPS     Z4, 1600(SI)
+	VMOVUPS     Z1, 1664(SI)
+	VMOVUPS     Z6, 1728(SI)
+	VMOVUPS     Z2, 1792(SI)
+	VMOVUPS     Z9, 1856(SI)
+	VMOVUPS     Z3, 1920(SI)
+	VMOVUPS     Z8, 1984(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, 2048(SI)
+	VMOVUPS     Z4, 2112(SI)
+	VMOVUPS     Z1, 2176(SI)
+	VMOVUPS     Z6, 2240(SI)
+	VMOVUPS     Z2, 2304(SI)
+	VMOVUPS     Z9, 2368(SI)
+	VMOVUPS     Z3, 2432(SI)
+	VMOVUPS     Z8, 2496(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, 2560(SI)
+	VMOVUPS     Z4, 2624(SI)
+	VMOVUPS     Z1, 2688(SI)
+	VMOVUPS     Z6, 2752(SI)
+	VMOVUPS     Z2, 2816(SI)
+	VMOVUPS     Z9, 2880(SI)
+	VMOVUPS     Z3, 2944(SI)
+	VMOVUPS     Z8, 3008(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, 3072(SI)
+	VMOVUPS     Z4, 3136(SI)
+	VMOVUPS     Z1, 3200(SI)
+	VMOVUPS     Z6, 3264(SI)
+	VMOVUPS     Z2, 3328(SI)
+	VMOVUPS     Z9, 3392(SI)
+	VMOVUPS     Z3, 3456(SI)
+	VMOVUPS     Z8, 3520(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, 3584(SI)
+	VMOVUPS     Z4, 3648(SI)
+	VMOVUPS     Z1, 3712(SI)
+	VMOVUPS     Z6, 3776(SI)
+	VMOVUPS     Z2, 3840(SI)
+	VMOVUPS     Z9, 3904(SI)
+	VMOVUPS     Z3, 3968(SI)
+	VMOVUPS     Z8, 4032(SI)
+	ADDQ        104(AX), DI
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R9*1), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R11*1), Z4
+	VMOVUPS     (DI)(R12*1), Z5
+	VMOVUPS     (DI)(R13*1), Z6
+	VMOVUPS     (DI)(R14*1), Z7
+	VMOVUPS     (DI)(R15*1), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	VMOVUPS     Z0, 4096(SI)
+	VMOVUPS     Z4, 4160(SI)
+	VMOVUPS     Z1, 4224(SI)
+	VMOVUPS     Z6, 4288(SI)
+	VMOVUPS     Z2, 4352(SI)
+	VMOVUPS     Z9, 4416(SI)
+	VMOVUPS     Z3, 4480(SI)
+	VMOVUPS     Z8, 4544(SI)
+	XORQ        DI, DI
+	BTQ         $0x00, 80(AX)
+	JCC         skip1
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     (SI), Z0
+	VMOVUPS     512(SI), Z1
+	VMOVUPS     1024(SI), Z2
+	VMOVUPS     1536(SI), Z3
+	VMOVUPS     2048(SI), Z4
+	VMOVUPS     2560(SI), Z5
+	VMOVUPS     3072(SI), Z6
+	VMOVUPS     3584(SI), Z7
+	VMOVUPS     4096(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased3
+	VADDPS      (R8)(DX*1), Z0, Z0
+	VADDPS      (R8)(DX*1), Z4, Z4
+	VADDPS      (R8)(DX*1), Z1, Z1
+	VADDPS      (R8)(DX*1), Z6, Z6
+	VADDPS      (R8)(DX*1), Z2, Z2
+	VADDPS      (R8)(DX*1), Z9, Z9
+	VADDPS      (R8)(DX*1), Z3, Z3
+	VADDPS      (R8)(DX*1), Z8, Z8
+
+unbiased3:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z8, (R8)(DI*1)
+
+skip1:
+	ADDQ        72(AX), DI
+	BTQ         $0x01, 80(AX)
+	JCC         skip4
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     64(SI), Z0
+	VMOVUPS     576(SI), Z1
+	VMOVUPS     1088(SI), Z2
+	VMOVUPS     1600(SI), Z3
+	VMOVUPS     2112(SI), Z4
+	VMOVUPS     2624(SI), Z5
+	VMOVUPS     3136(SI), Z6
+	VMOVUPS     3648(SI), Z7
+	VMOVUPS     4160(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased6
+	VADDPS      (R8)(DX*1), Z0, Z0
+	VADDPS      (R8)(DX*1), Z4, Z4
+	VADDPS      (R8)(DX*1), Z1, Z1
+	VADDPS      (R8)(DX*1), Z6, Z6
+	VADDPS      (R8)(DX*1), Z2, Z2
+	VADDPS      (R8)(DX*1), Z9, Z9
+	VADDPS      (R8)(DX*1), Z3, Z3
+	VADDPS      (R8)(DX*1), Z8, Z8
+
+unbiased6:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z8, (R8)(DI*1)
+
+skip4:
+	ADDQ        72(AX), DI
+	BTQ         $0x02, 80(AX)
+	JCC         skip7
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     128(SI), Z0
+	VMOVUPS     640(SI), Z1
+	VMOVUPS     1152(SI), Z2
+	VMOVUPS     1664(SI), Z3
+	VMOVUPS     2176(SI), Z4
+	VMOVUPS     2688(SI), Z5
+	VMOVUPS     3200(SI), Z6
+	VMOVUPS     3712(SI), Z7
+	VMOVUPS     4224(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased9
+	VADDPS      (R8)(DX*1), Z0, Z0
+	VADDPS      (R8)(DX*1), Z4, Z4
+	VADDPS      (R8)(DX*1), Z1, Z1
+	VADDPS      (R8)(DX*1), Z6, Z6
+	VADDPS      (R8)(DX*1), Z2, Z2
+	VADDPS      (R8)(DX*1), Z9, Z9
+	VADDPS      (R8)(DX*1), Z3, Z3
+	VADDPS      (R8)(DX*1), Z8, Z8
+
+unbiased9:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z8, (R8)(DI*1)
+
+skip7:
+	ADDQ        72(AX), DI
+	BTQ         $0x03, 80(AX)
+	JCC         skip10
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     192(SI), Z0
+	VMOVUPS     704(SI), Z1
+	VMOVUPS     1216(SI), Z2
+	VMOVUPS     1728(SI), Z3
+	VMOVUPS     2240(SI), Z4
+	VMOVUPS     2752(SI), Z5
+	VMOVUPS     3264(SI), Z6
+	VMOVUPS     3776(SI), Z7
+	VMOVUPS     4288(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased12
+	VADDPS      (R8)(DX*1), Z0, Z0
+	VADDPS      (R8)(DX*1), Z4, Z4
+	VADDPS      (R8)(DX*1), Z1, Z1
+	VADDPS      (R8)(DX*1), Z6, Z6
+	VADDPS      (R8)(DX*1), Z2, Z2
+	VADDPS      (R8)(DX*1), Z9, Z9
+	VADDPS      (R8)(DX*1), Z3, Z3
+	VADDPS      (R8)(DX*1), Z8, Z8
+
+unbiased12:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z8, (R8)(DI*1)
+
+skip10:
+	ADDQ        72(AX), DI
+	BTQ         $0x04, 80(AX)
+	JCC         skip13
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     256(SI), Z0
+	VMOVUPS     768(SI), Z1
+	VMOVUPS     1280(SI), Z2
+	VMOVUPS     1792(SI), Z3
+	VMOVUPS     2304(SI), Z4
+	VMOVUPS     2816(SI), Z5
+	VMOVUPS     3328(SI), Z6
+	VMOVUPS     3840(SI), Z7
+	VMOVUPS     4352(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased15
+	VADDPS      (R8)(DX*1), Z0, Z0
+	VADDPS      (R8)(DX*1), Z4, Z4
+	VADDPS      (R8)(DX*1), Z1, Z1
+	VADDPS      (R8)(DX*1), Z6, Z6
+	VADDPS      (R8)(DX*1), Z2, Z2
+	VADDPS      (R8)(DX*1), Z9, Z9
+	VADDPS      (R8)(DX*1), Z3, Z3
+	VADDPS      (R8)(DX*1), Z8, Z8
+
+unbiased15:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z8, (R8)(DI*1)
+
+skip13:
+	ADDQ        72(AX), DI
+	BTQ         $0x05, 80(AX)
+	JCC         skip16
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     320(SI), Z0
+	VMOVUPS     832(SI), Z1
+	VMOVUPS     1344(SI), Z2
+	VMOVUPS     1856(SI), Z3
+	VMOVUPS     2368(SI), Z4
+	VMOVUPS     2880(SI), Z5
+	VMOVUPS     3392(SI), Z6
+	VMOVUPS     3904(SI), Z7
+	VMOVUPS     4416(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased18
+	VADDPS      (R8)(DX*1), Z0, Z0
+	VADDPS      (R8)(DX*1), Z4, Z4
+	VADDPS      (R8)(DX*1), Z1, Z1
+	VADDPS      (R8)(DX*1), Z6, Z6
+	VADDPS      (R8)(DX*1), Z2, Z2
+	VADDPS      (R8)(DX*1), Z9, Z9
+	VADDPS      (R8)(DX*1), Z3, Z3
+	VADDPS      (R8)(DX*1), Z8, Z8
+
+unbiased18:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z8, (R8)(DI*1)
+
+skip16:
+	ADDQ        72(AX), DI
+	BTQ         $0x06, 80(AX)
+	JCC         skip19
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     384(SI), Z0
+	VMOVUPS     896(SI), Z1
+	VMOVUPS     1408(SI), Z2
+	VMOVUPS     1920(SI), Z3
+	VMOVUPS     2432(SI), Z4
+	VMOVUPS     2944(SI), Z5
+	VMOVUPS     3456(SI), Z6
+	VMOVUPS     3968(SI), Z7
+	VMOVUPS     4480(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	MOVQ        208(AX), R8
+	TESTQ       R8, R8
+	JZ          unbiased21
+	VADDPS      (R8)(DX*1), Z0, Z0
+	VADDPS      (R8)(DX*1), Z4, Z4
+	VADDPS      (R8)(DX*1), Z1, Z1
+	VADDPS      (R8)(DX*1), Z6, Z6
+	VADDPS      (R8)(DX*1), Z2, Z2
+	VADDPS      (R8)(DX*1), Z9, Z9
+	VADDPS      (R8)(DX*1), Z3, Z3
+	VADDPS      (R8)(DX*1), Z8, Z8
+
+unbiased21:
+	MOVQ    (AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z0, (R8)(DI*1)
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z4, (R8)(DI*1)
+	MOVQ    16(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z1, (R8)(DI*1)
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z6, (R8)(DI*1)
+	MOVQ    32(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z2, (R8)(DI*1)
+	MOVQ    40(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z9, (R8)(DI*1)
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z3, (R8)(DI*1)
+	MOVQ    56(AX), R8
+	ADDQ    DX, R8
+	VMOVUPS Z8, (R8)(DI*1)
+
+skip19:
+	ADDQ        72(AX), DI
+	BTQ         $0x07, 80(AX)
+	JCC         skip22
+	MOVQ        216(AX), R8
+	ADDQ        DI, R8
+	MOVQ        (AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        8(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        16(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        24(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        32(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        40(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        48(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	MOVQ        56(AX), R9
+	ADDQ        DX, R9
+	PREFETCHT0  (R9)(R8*1)
+	VMOVUPS     448(SI), Z0
+	VMOVUPS     960(SI), Z1
+	VMOVUPS     1472(SI), Z2
+	VMOVUPS     1984(SI), Z3
+	VMOVUPS     2496(SI), Z4
+	VMOVUPS     3008(SI), Z5
+	VMOVUPS     3520(SI), Z6
+	VMOVUPS     4032(SI), Z7
+	VMOVUPS     4544(SI), Z8
+	VADDPS      Z6, Z5, Z9
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z9, Z4, Z4
+	VADDPS      Z7, Z4, Z4
+	VMULPS      c_3f400000<>+0(SB), Z5, Z6
+	VMULPS      c_3f100000<>+0(SB), Z9, Z9
+	VMOVAPS     Z8, Z8
+	VFMADD231PS c_3fc00000<>+0(SB), Z7, Z6
+	VFMADD231PS c_40100000<>+0(SB), Z7, Z9
+	VFMADD231PS c_3ed80000<>+0(SB), Z5, Z8
+	VFMADD231PS c_40580000<>+0(SB), Z7, Z8
+	MOVQ        208(AX), SI
+	TESTQ       SI, SI
+	JZ          unbiased24
+	VADDPS      (SI)(DX*1), Z0, Z0
+	VADDPS      (SI)(DX*1), Z4, Z4
+	VADDPS      (SI)(DX*1), Z1, Z1
+	VADDPS      (SI)(DX*1), Z6, Z6
+	VADDPS      (SI)(DX*1), Z2, Z2
+	VADDPS      (SI)(DX*1), Z9, Z9
+	VADDPS      (SI)(DX*1), Z3, Z3
+	VADDPS      (SI)(DX*1), Z8, Z8
+
+unbiased24:
+	MOVQ    (AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Z0, (SI)(DI*1)
+	MOVQ    8(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Z4, (SI)(DI*1)
+	MOVQ    16(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Z1, (SI)(DI*1)
+	MOVQ    24(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Z6, (SI)(DI*1)
+	MOVQ    32(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Z2, (SI)(DI*1)
+	MOVQ    40(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Z9, (SI)(DI*1)
+	MOVQ    48(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Z3, (SI)(DI*1)
+	MOVQ    56(AX), SI
+	ADDQ    DX, SI
+	VMOVUPS Z8, (SI)(DI*1)
+
+skip22:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoDWSAVX2(call *uintptr)
+// Requires: AVX, FMA3
+TEXT ·winoDWSAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ         200(AX), SI
+	MOVQ         CX, DI
+	MOVQ         120(AX), R8
+	MOVQ         128(AX), R9
+	MOVQ         136(AX), R10
+	MOVQ         144(AX), R11
+	MOVQ         152(AX), R12
+	VMOVUPS      (DI), Y0
+	VMOVUPS      (DI)(R8*1), Y1
+	VMOVUPS      (DI)(R9*1), Y2
+	VMOVUPS      (DI)(R10*1), Y3
+	VMOVUPS      (DI)(R11*1), Y4
+	VMOVUPS      (DI)(R12*1), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y0, 32(SI)
+	VMOVUPS      Y5, 64(SI)
+	ADDQ         104(AX), DI
+	VMOVUPS      (DI), Y0
+	VMOVUPS      (DI)(R8*1), Y1
+	VMOVUPS      (DI)(R9*1), Y2
+	VMOVUPS      (DI)(R10*1), Y3
+	VMOVUPS      (DI)(R11*1), Y4
+	VMOVUPS      (DI)(R12*1), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	VMOVUPS      Y1, 96(SI)
+	VMOVUPS      Y0, 128(SI)
+	VMOVUPS      Y5, 160(SI)
+	ADDQ         104(AX), DI
+	VMOVUPS      (DI), Y0
+	VMOVUPS      (DI)(R8*1), Y1
+	VMOVUPS      (DI)(R9*1), Y2
+	VMOVUPS      (DI)(R10*1), Y3
+	VMOVUPS      (DI)(R11*1), Y4
+	VMOVUPS      (DI)(R12*1), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	VMOVUPS      Y1, 192(SI)
+	VMOVUPS      Y0, 224(SI)
+	VMOVUPS      Y5, 256(SI)
+	ADDQ         104(AX), DI
+	VMOVUPS      (DI), Y0
+	VMOVUPS      (DI)(R8*1), Y1
+	VMOVUPS      (DI)(R9*1), Y2
+	VMOVUPS      (DI)(R10*1), Y3
+	VMOVUPS      (DI)(R11*1), Y4
+	VMOVUPS      (DI)(R12*1), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	VMOVUPS      Y1, 288(SI)
+	VMOVUPS      Y0, 320(SI)
+	VMOVUPS      Y5, 352(SI)
+	ADDQ         104(AX), DI
+	VMOVUPS      (DI), Y0
+	VMOVUPS      (DI)(R8*1), Y1
+	VMOVUPS      (DI)(R9*1), Y2
+	VMOVUPS      (DI)(R10*1), Y3
+	VMOVUPS      (DI)(R11*1), Y4
+	VMOVUPS      (DI)(R12*1), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	VMOVUPS      Y1, 384(SI)
+	VMOVUPS      Y0, 416(SI)
+	VMOVUPS      Y5, 448(SI)
+	ADDQ         104(AX), DI
+	VMOVUPS      (DI), Y0
+	VMOVUPS      (DI)(R8*1), Y1
+	VMOVUPS      (DI)(R9*1), Y2
+	VMOVUPS      (DI)(R10*1), Y3
+	VMOVUPS      (DI)(R11*1), Y4
+	VMOVUPS      (DI)(R12*1), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	VMOVUPS      Y1, 480(SI)
+	VMOVUPS      Y0, 512(SI)
+	VMOVUPS      Y5, 544(SI)
+	MOVQ         (AX), DI
+	ADDQ         DX, DI
+	MOVQ         8(AX), R8
+	ADDQ         DX, R8
+	MOVQ         16(AX), R9
+	ADDQ         DX, R9
+	XORQ         R10, R10
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	VMOVUPS      (SI), Y0
+	VMOVUPS      96(SI), Y1
+	VMOVUPS      192(SI), Y2
+	VMOVUPS      288(SI), Y3
+	VMOVUPS      384(SI), Y4
+	VMOVUPS      480(SI), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	MOVQ         208(AX), R11
+	TESTQ        R11, R11
+	JZ           unbiased3
+	VADDPS       (R11)(DX*1), Y1, Y1
+	VADDPS       (R11)(DX*1), Y0, Y0
+	VADDPS       (R11)(DX*1), Y5, Y5
+
+unbiased3:
+	VMOVUPS Y1, (DI)(R10*1)
+	VMOVUPS Y0, (R8)(R10*1)
+	VMOVUPS Y5, (R9)(R10*1)
+
+skip1:
+	ADDQ         72(AX), R10
+	BTQ          $0x01, 80(AX)
+	JCC          skip4
+	VMOVUPS      32(SI), Y0
+	VMOVUPS      128(SI), Y1
+	VMOVUPS      224(SI), Y2
+	VMOVUPS      320(SI), Y3
+	VMOVUPS      416(SI), Y4
+	VMOVUPS      512(SI), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	MOVQ         208(AX), R11
+	TESTQ        R11, R11
+	JZ           unbiased6
+	VADDPS       (R11)(DX*1), Y1, Y1
+	VADDPS       (R11)(DX*1), Y0, Y0
+	VADDPS       (R11)(DX*1), Y5, Y5
+
+unbiased6:
+	VMOVUPS Y1, (DI)(R10*1)
+	VMOVUPS Y0, (R8)(R10*1)
+	VMOVUPS Y5, (R9)(R10*1)
+
+skip4:
+	ADDQ         72(AX), R10
+	BTQ          $0x02, 80(AX)
+	JCC          skip7
+	VMOVUPS      64(SI), Y0
+	VMOVUPS      160(SI), Y1
+	VMOVUPS      256(SI), Y2
+	VMOVUPS      352(SI), Y3
+	VMOVUPS      448(SI), Y4
+	VMOVUPS      544(SI), Y5
+	VMULPS       c_3f97b426<>+0(SB), Y1, Y1
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  c_bf97b426<>+0(SB), Y2, Y1
+	VFMADD231PS  c_beca4588<>+0(SB), Y3, Y1
+	VFMADD231PS  c_3eca4588<>+0(SB), Y4, Y1
+	VFMADD231PS  c_bf638e39<>+0(SB), Y2, Y5
+	VFNMADD231PS c_be97b426<>+0(SB), Y3, Y5
+	VFMADD231PS  c_3f17b426<>+0(SB), Y4, Y5
+	MOVQ         208(AX), SI
+	TESTQ        SI, SI
+	JZ           unbiased9
+	VADDPS       (SI)(DX*1), Y1, Y1
+	VADDPS       (SI)(DX*1), Y0, Y0
+	VADDPS       (SI)(DX*1), Y5, Y5
+
+unbiased9:
+	VMOVUPS Y1, (DI)(R10*1)
+	VMOVUPS Y0, (R8)(R10*1)
+	VMOVUPS Y5, (R9)(R10*1)
+
+skip7:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoDWSAVX512(call *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·winoDWSAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ         CX, SI
+	MOVQ         120(AX), DI
+	MOVQ         128(AX), R8
+	MOVQ         136(AX), R9
+	MOVQ         144(AX), R10
+	MOVQ         152(AX), R11
+	VMOVUPS      (SI), Z1
+	VMOVUPS      (SI)(DI*1), Z5
+	VMOVUPS      (SI)(R8*1), Z0
+	VMOVUPS      (SI)(R9*1), Z3
+	VMOVUPS      (SI)(R10*1), Z4
+	VMOVUPS      (SI)(R11*1), Z2
+	VMULPS       c_3f97b426<>+0(SB), Z5, Z5
+	VMOVAPS      Z2, Z2
+	VFMADD231PS  c_bf97b426<>+0(SB), Z0, Z5
+	VFMADD231PS  c_beca4588<>+0(SB), Z3, Z5
+	VFMADD231PS  c_3eca4588<>+0(SB), Z4, Z5
+	VFMADD231PS  c_bf638e39<>+0(SB), Z0, Z2
+	VFNMADD231PS c_be97b426<>+0(SB), Z3, Z2
+	VFMADD231PS  c_3f17b426<>+0(SB), Z4, Z2
+	VMOVAPS      Z5, Z0
+	VMOVAPS      Z1, Z1
+	VMOVAPS      Z2, Z2
+	ADDQ         104(AX), SI
+	VMOVUPS      (SI), Z4
+	VMOVUPS      (SI)(DI*1), Z8
+	VMOVUPS      (SI)(R8*1), Z3
+	VMOVUPS      (SI)(R9*1), Z6
+	VMOVUPS      (SI)(R10*1), Z7
+	VMOVUPS      (SI)(R11*1), Z5
+	VMULPS       c_3f97b426<>+0(SB), Z8, Z8
+	VMOVAPS      Z5, Z5
+	VFMADD231PS  c_bf97b426<>+0(SB), Z3, Z8
+	VFMADD231PS  c_beca4588<>+0(SB), Z6, Z8
+	VFMADD231PS  c_3eca4588<>+0(SB), Z7, Z8
+	VFMADD231PS  c_bf638e39<>+0(SB), Z3, Z5
+	VFNMADD231PS c_be97b426<>+0(SB), Z6, Z5
+	VFMADD231PS  c_3f17b426<>+0(SB), Z7, Z5
+	VMOVAPS      Z8, Z3
+	VMOVAPS      Z4, Z4
+	VMOVAPS      Z5, Z5
+	ADDQ         104(AX), SI
+	VMOVUPS      (SI), Z7
+	VMOVUPS      (SI)(DI*1), Z11
+	VMOVUPS      (SI)(R8*1), Z6
+	VMOVUPS      (SI)(R9*1), Z9
+	VMOVUPS      (SI)(R10*1), Z10
+	VMOVUPS      (SI)(R11*1), Z8
+	VMULPS       c_3f97b426<>+0(SB), Z11, Z11
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  c_bf97b426<>+0(SB), Z6, Z11
+	VFMADD231PS  c_beca4588<>+0(SB), Z9, Z11
+	VFMADD231PS  c_3eca4588<>+0(SB), Z10, Z11
+	VFMADD231PS  c_bf638e39<>+0(SB), Z6, Z8
+	VFNMADD231PS c_be97b426<>+0(SB), Z9, Z8
+	VFMADD231PS  c_3f17b426<>+0(SB), Z10, Z8
+	VMOVAPS      Z11, Z6
+	VMOVAPS      Z7, Z7
+	VMOVAPS      Z8, Z8
+	ADDQ         104(AX), SI
+	VMOVUPS      (SI), Z10
+	VMOVUPS      (SI)(DI*1), Z14
+	VMOVUPS      (SI)(R8*1), Z9
+	VMOVUPS      (SI)(R9*1), Z12
+	VMOVUPS      (SI)(R10*1), Z13
+	VMOVUPS      (SI)(R11*1), Z11
+	VMULPS       c_3f97b426<>+0(SB), Z14, Z14
+	VMOVAPS      Z11, Z11
+	VFMADD231PS  c_bf97b426<>+0(SB), Z9, Z14
+	VFMADD231PS  c_beca4588<>+0(SB), Z12, Z14
+	VFMADD231PS  c_3eca4588<>+0(SB), Z13, Z14
+	VFMADD231PS  c_bf638e39<>+0(SB), Z9, Z11
+	VFNMADD231PS c_be97b426<>+0(SB), Z12, Z11
+	VFMADD231PS  c_3f17b426<>+0(SB), Z13, Z11
+	VMOVAPS      Z14, Z9
+	VMOVAPS      Z10, Z10
+	VMOVAPS      Z11, Z11
+	ADDQ         104(AX), SI
+	VMOVUPS      (SI), Z13
+	VMOVUPS      (SI)(DI*1), Z17
+	VMOVUPS      (SI)(R8*1), Z12
+	VMOVUPS      (SI)(R9*1), Z15
+	VMOVUPS      (SI)(R10*1), Z16
+	VMOVUPS      (SI)(R11*1), Z14
+	VMULPS       c_3f97b426<>+0(SB), Z17, Z17
+	VMOVAPS      Z14, Z14
+	VFMADD231PS  c_bf97b426<>+0(SB), Z12, Z17
+	VFMADD231PS  c_beca4588<>+0(SB), Z15, Z17
+	VFMADD231PS  c_3eca4588<>+0(SB), Z16, Z17
+	VFMADD231PS  c_bf638e39<>+0(SB), Z12, Z14
+	VFNMADD231PS c_be97b426<>+0(SB), Z15, Z14
+	VFMADD231PS  c_3f17b426<>+0(SB), Z16, Z14
+	VMOVAPS      Z17, Z12
+	VMOVAPS      Z13, Z13
+	VMOVAPS      Z14, Z14
+	ADDQ         104(AX), SI
+	VMOVUPS      (SI), Z16
+	VMOVUPS      (SI)(DI*1), Z20
+	VMOVUPS      (SI)(R8*1), Z15
+	VMOVUPS      (SI)(R9*1), Z18
+	VMOVUPS      (SI)(R10*1), Z19
+	VMOVUPS      (SI)(R11*1), Z17
+	VMULPS       c_3f97b426<>+0(SB), Z20, Z20
+	VMOVAPS      Z17, Z17
+	VFMADD231PS  c_bf97b426<>+0(SB), Z15, Z20
+	VFMADD231PS  c_beca4588<>+0(SB), Z18, Z20
+	VFMADD231PS  c_3eca4588<>+0(SB), Z19, Z20
+	VFMADD231PS  c_bf638e39<>+0(SB), Z15, Z17
+	VFNMADD231PS c_be97b426<>+0(SB), Z18, Z17
+	VFMADD231PS  c_3f17b426<>+0(SB), Z19, Z17
+	VMOVAPS      Z20, Z15
+	VMOVAPS      Z16, Z16
+	VMOVAPS      Z17, Z17
+	MOVQ         (AX), SI
+	ADDQ         DX, SI
+	MOVQ         8(AX), DI
+	ADDQ         DX, DI
+	MOVQ         16(AX), R8
+	ADDQ         DX, R8
+	XORQ         R9, R9
+	BTQ          $0x00, 80(AX)
+	JCC          skip1
+	VMULPS       c_3f97b426<>+0(SB), Z3, Z3
+	VMOVAPS      Z15, Z15
+	VFMADD231PS  c_bf97b426<>+0(SB), Z6, Z3
+	VFMADD231PS  c_beca4588<>+0(SB), Z9, Z3
+	VFMADD231PS  c_3eca4588<>+0(SB), Z12, Z3
+	VFMADD231PS  c_bf638e39<>+0(SB), Z6, Z15
+	VFNMADD231PS c_be97b426<>+0(SB), Z9, Z15
+	VFMADD231PS  c_3f17b426<>+0(SB), Z12, Z15
+	MOVQ         208(AX), R10
+	TESTQ        R10, R10
+	JZ           unbiased3
+	VADDPS       (R10)(DX*1), Z3, Z3
+	VADDPS       (R10)(DX*1), Z0, Z0
+	VADDPS       (R10)(DX*1), Z15, Z15
+
+unbiased3:
+	VMOVUPS Z3, (SI)(R9*1)
+	VMOVUPS Z0, (DI)(R9*1)
+	VMOVUPS Z15, (R8)(R9*1)
+
+skip1:
+	ADDQ         72(AX), R9
+	BTQ          $0x01, 80(AX)
+	JCC          skip4
+	VMULPS       c_3f97b426<>+0(SB), Z4, Z0
+	VMOVAPS      Z16, Z3
+	VFMADD231PS  c_bf97b426<>+0(SB), Z7, Z0
+	VFMADD231PS  c_beca4588<>+0(SB), Z10, Z0
+	VFMADD231PS  c_3eca4588<>+0(SB), Z13, Z0
+	VFMADD231PS  c_bf638e39<>+0(SB), Z7, Z3
+	VFNMADD231PS c_be97b426<>+0(SB), Z10, Z3
+	VFMADD231PS  c_3f17b426<>+0(SB), Z13, Z3
+	MOVQ         208(AX), R10
+	TESTQ        R10, R10
+	JZ           unbiased6
+	VADDPS       (R10)(DX*1), Z0, Z0
+	VADDPS       (R10)(DX*1), Z1, Z1
+	VADDPS       (R10)(DX*1), Z3, Z3
+
+unbiased6:
+	VMOVUPS Z0, (SI)(R9*1)
+	VMOVUPS Z1, (DI)(R9*1)
+	VMOVUPS Z3, (R8)(R9*1)
+
+skip4:
+	ADDQ         72(AX), R9
+	BTQ          $0x02, 80(AX)
+	JCC          skip7
+	VMULPS       c_3f97b426<>+0(SB), Z5, Z0
+	VMOVAPS      Z17, Z1
+	VFMADD231PS  c_bf97b426<>+0(SB), Z8, Z0
+	VFMADD231PS  c_beca4588<>+0(SB), Z11, Z0
+	VFMADD231PS  c_3eca4588<>+0(SB), Z14, Z0
+	VFMADD231PS  c_bf638e39<>+0(SB), Z8, Z1
+	VFNMADD231PS c_be97b426<>+0(SB), Z11, Z1
+	VFMADD231PS  c_3f17b426<>+0(SB), Z14, Z1
+	MOVQ         208(AX), R10
+	TESTQ        R10, R10
+	JZ           unbiased9
+	VADDPS       (R10)(DX*1), Z0, Z0
+	VADDPS       (R10)(DX*1), Z2, Z2
+	VADDPS       (R10)(DX*1), Z1, Z1
+
+unbiased9:
+	VMOVUPS Z0, (SI)(R9*1)
+	VMOVUPS Z2, (DI)(R9*1)
+	VMOVUPS Z1, (R8)(R9*1)
+
+skip7:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
 	ADDQ $0x40, DX
 	DECQ BX
 	JNZ  vector
@@ -7912,19 +20664,19 @@ skip7:
 // Requires: AVX
 TEXT ·winoInput2AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ    CX, SI
-	MOVQ    152(AX), DI
+	MOVQ    200(AX), DI
 	MOVQ    (AX), R8
 	ADDQ    DX, R8
 	MOVQ    8(AX), R9
 	ADDQ    DX, R9
 	XORQ    R10, R10
-	BTQ     $0x00, 56(AX)
+	BTQ     $0x00, 80(AX)
 	JCC     skip1
 	VMOVUPS (R8)(R10*1), Y0
 	VMOVUPS (R9)(R10*1), Y1
@@ -7941,8 +20693,8 @@ skip1:
 	VMOVUPS Y0, 128(DI)
 
 next2:
-	ADDQ    48(AX), R10
-	BTQ     $0x01, 56(AX)
+	ADDQ    72(AX), R10
+	BTQ     $0x01, 80(AX)
 	JCC     skip3
 	VMOVUPS (R8)(R10*1), Y0
 	VMOVUPS (R9)(R10*1), Y1
@@ -7959,33 +20711,33 @@ skip3:
 	VMOVUPS Y0, 160(DI)
 
 next4:
-	MOVQ    96(AX), R8
-	MOVQ    104(AX), R9
+	MOVQ    120(AX), R8
+	MOVQ    128(AX), R9
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VADDPS  Y1, Y0, Y2
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y1, (SI)(R8*1)
 	VMOVUPS Y0, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS 64(DI), Y0
 	VMOVUPS 96(DI), Y1
 	VADDPS  Y1, Y0, Y2
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y1, (SI)(R8*1)
 	VMOVUPS Y0, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS 128(DI), Y0
 	VMOVUPS 160(DI), Y1
 	VADDPS  Y1, Y0, Y2
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y1, (SI)(R8*1)
 	VMOVUPS Y0, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	MOVQ    DX, SI
 	SHRQ    $0x02, SI
 	ANDQ    $0x08, SI
-	ADDQ    136(AX)(SI*1), CX
+	ADDQ    184(AX)(SI*1), CX
 	ADDQ    $0x20, DX
 	DECQ    BX
 	JNZ     vector
@@ -7996,8 +20748,8 @@ next4:
 // Requires: AVX, AVX512F
 TEXT ·winoInput2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
@@ -8007,7 +20759,7 @@ vector:
 	MOVQ    8(AX), R8
 	ADDQ    DX, R8
 	XORQ    R9, R9
-	BTQ     $0x00, 56(AX)
+	BTQ     $0x00, 80(AX)
 	JCC     skip1
 	VMOVUPS (DI)(R9*1), Z1
 	VMOVUPS (R8)(R9*1), Z2
@@ -8024,8 +20776,8 @@ skip1:
 	VMOVAPS Z1, Z4
 
 next2:
-	ADDQ    48(AX), R9
-	BTQ     $0x01, 56(AX)
+	ADDQ    72(AX), R9
+	BTQ     $0x01, 80(AX)
 	JCC     skip3
 	VMOVUPS (DI)(R9*1), Z5
 	VMOVUPS (R8)(R9*1), Z3
@@ -8042,27 +20794,27 @@ skip3:
 	VMOVAPS Z5, Z5
 
 next4:
-	MOVQ    96(AX), DI
-	MOVQ    104(AX), R8
+	MOVQ    120(AX), DI
+	MOVQ    128(AX), R8
 	VADDPS  Z1, Z0, Z6
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z1, (SI)(DI*1)
 	VMOVUPS Z0, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VADDPS  Z3, Z2, Z0
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z3, (SI)(DI*1)
 	VMOVUPS Z2, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VADDPS  Z5, Z4, Z0
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z5, (SI)(DI*1)
 	VMOVUPS Z4, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	MOVQ    DX, SI
 	SHRQ    $0x03, SI
 	ANDQ    $0x08, SI
-	ADDQ    136(AX)(SI*1), CX
+	ADDQ    184(AX)(SI*1), CX
 	ADDQ    $0x40, DX
 	DECQ    BX
 	JNZ     vector
@@ -8073,19 +20825,19 @@ next4:
 // Requires: AVX
 TEXT ·winoGrad2AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ    CX, SI
-	MOVQ    152(AX), DI
+	MOVQ    200(AX), DI
 	MOVQ    (AX), R8
 	ADDQ    DX, R8
 	MOVQ    8(AX), R9
 	ADDQ    DX, R9
 	XORQ    R10, R10
-	BTQ     $0x00, 56(AX)
+	BTQ     $0x00, 80(AX)
 	JCC     skip1
 	VMOVUPS (R8)(R10*1), Y0
 	VMOVUPS (R9)(R10*1), Y1
@@ -8102,8 +20854,8 @@ skip1:
 	VMOVUPS Y0, 128(DI)
 
 next2:
-	ADDQ    48(AX), R10
-	BTQ     $0x01, 56(AX)
+	ADDQ    72(AX), R10
+	BTQ     $0x01, 80(AX)
 	JCC     skip3
 	VMOVUPS (R8)(R10*1), Y0
 	VMOVUPS (R9)(R10*1), Y1
@@ -8120,33 +20872,33 @@ skip3:
 	VMOVUPS Y0, 160(DI)
 
 next4:
-	MOVQ    96(AX), R8
-	MOVQ    104(AX), R9
+	MOVQ    120(AX), R8
+	MOVQ    128(AX), R9
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VADDPS  Y1, Y0, Y2
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y0, (SI)(R8*1)
 	VMOVUPS Y1, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS 64(DI), Y0
 	VMOVUPS 96(DI), Y1
 	VADDPS  Y1, Y0, Y2
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y0, (SI)(R8*1)
 	VMOVUPS Y1, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS 128(DI), Y0
 	VMOVUPS 160(DI), Y1
 	VADDPS  Y1, Y0, Y2
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y0, (SI)(R8*1)
 	VMOVUPS Y1, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	MOVQ    DX, SI
 	SHRQ    $0x02, SI
 	ANDQ    $0x08, SI
-	ADDQ    136(AX)(SI*1), CX
+	ADDQ    184(AX)(SI*1), CX
 	ADDQ    $0x20, DX
 	DECQ    BX
 	JNZ     vector
@@ -8157,8 +20909,8 @@ next4:
 // Requires: AVX, AVX512F
 TEXT ·winoGrad2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
@@ -8168,7 +20920,7 @@ vector:
 	MOVQ    8(AX), R8
 	ADDQ    DX, R8
 	XORQ    R9, R9
-	BTQ     $0x00, 56(AX)
+	BTQ     $0x00, 80(AX)
 	JCC     skip1
 	VMOVUPS (DI)(R9*1), Z2
 	VMOVUPS (R8)(R9*1), Z1
@@ -8185,8 +20937,8 @@ skip1:
 	VMOVAPS Z1, Z4
 
 next2:
-	ADDQ    48(AX), R9
-	BTQ     $0x01, 56(AX)
+	ADDQ    72(AX), R9
+	BTQ     $0x01, 80(AX)
 	JCC     skip3
 	VMOVUPS (DI)(R9*1), Z3
 	VMOVUPS (R8)(R9*1), Z5
@@ -8203,27 +20955,27 @@ skip3:
 	VMOVAPS Z5, Z5
 
 next4:
-	MOVQ    96(AX), DI
-	MOVQ    104(AX), R8
+	MOVQ    120(AX), DI
+	MOVQ    128(AX), R8
 	VADDPS  Z1, Z0, Z6
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z0, (SI)(DI*1)
 	VMOVUPS Z1, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VADDPS  Z3, Z2, Z0
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z2, (SI)(DI*1)
 	VMOVUPS Z3, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VADDPS  Z5, Z4, Z0
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z4, (SI)(DI*1)
 	VMOVUPS Z5, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	MOVQ    DX, SI
 	SHRQ    $0x03, SI
 	ANDQ    $0x08, SI
-	ADDQ    136(AX)(SI*1), CX
+	ADDQ    184(AX)(SI*1), CX
 	ADDQ    $0x40, DX
 	DECQ    BX
 	JNZ     vector
@@ -8234,13 +20986,13 @@ next4:
 // Requires: AVX, MMX+
 TEXT ·winoWeights2AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ       CX, SI
-	MOVQ       152(AX), DI
+	MOVQ       200(AX), DI
 	MOVQ       (AX), R8
 	ADDQ       DX, R8
 	MOVQ       8(AX), R9
@@ -8248,9 +21000,9 @@ vector:
 	MOVQ       16(AX), R10
 	ADDQ       DX, R10
 	XORQ       R11, R11
-	BTQ        $0x00, 56(AX)
+	BTQ        $0x00, 80(AX)
 	JCC        skip1
-	MOVQ       168(AX), R12
+	MOVQ       216(AX), R12
 	ADDQ       R11, R12
 	PREFETCHT0 (R8)(R12*1)
 	PREFETCHT0 (R9)(R12*1)
@@ -8272,10 +21024,10 @@ skip1:
 	VMOVUPS Y0, 192(DI)
 
 next2:
-	ADDQ       48(AX), R11
-	BTQ        $0x01, 56(AX)
+	ADDQ       72(AX), R11
+	BTQ        $0x01, 80(AX)
 	JCC        skip3
-	MOVQ       168(AX), R12
+	MOVQ       216(AX), R12
 	ADDQ       R11, R12
 	PREFETCHT0 (R8)(R12*1)
 	PREFETCHT0 (R9)(R12*1)
@@ -8297,10 +21049,10 @@ skip3:
 	VMOVUPS Y0, 224(DI)
 
 next4:
-	ADDQ       48(AX), R11
-	BTQ        $0x02, 56(AX)
+	ADDQ       72(AX), R11
+	BTQ        $0x02, 80(AX)
 	JCC        skip5
-	MOVQ       168(AX), R12
+	MOVQ       216(AX), R12
 	ADDQ       R11, R12
 	PREFETCHT0 (R8)(R12*1)
 	PREFETCHT0 (R9)(R12*1)
@@ -8322,8 +21074,8 @@ skip5:
 	VMOVUPS Y0, 256(DI)
 
 next6:
-	MOVQ    96(AX), R8
-	MOVQ    104(AX), R9
+	MOVQ    120(AX), R8
+	MOVQ    128(AX), R9
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS 64(DI), Y2
@@ -8332,7 +21084,7 @@ next6:
 	VMOVUPS Y1, (SI)
 	VMOVUPS Y2, (SI)(R8*1)
 	VMOVUPS Y0, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS 96(DI), Y0
 	VMOVUPS 128(DI), Y1
 	VMOVUPS 160(DI), Y2
@@ -8341,7 +21093,7 @@ next6:
 	VMOVUPS Y1, (SI)
 	VMOVUPS Y2, (SI)(R8*1)
 	VMOVUPS Y0, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS 192(DI), Y0
 	VMOVUPS 224(DI), Y1
 	VMOVUPS 256(DI), Y2
@@ -8350,11 +21102,11 @@ next6:
 	VMOVUPS Y1, (SI)
 	VMOVUPS Y2, (SI)(R8*1)
 	VMOVUPS Y0, (SI)(R9*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	MOVQ    DX, SI
 	SHRQ    $0x02, SI
 	ANDQ    $0x08, SI
-	ADDQ    136(AX)(SI*1), CX
+	ADDQ    184(AX)(SI*1), CX
 	ADDQ    $0x20, DX
 	DECQ    BX
 	JNZ     vector
@@ -8365,8 +21117,8 @@ next6:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·winoWeights2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
@@ -8378,9 +21130,9 @@ vector:
 	MOVQ       16(AX), R9
 	ADDQ       DX, R9
 	XORQ       R10, R10
-	BTQ        $0x00, 56(AX)
+	BTQ        $0x00, 80(AX)
 	JCC        skip1
-	MOVQ       168(AX), R11
+	MOVQ       216(AX), R11
 	ADDQ       R10, R11
 	PREFETCHT0 (DI)(R11*1)
 	PREFETCHT0 (R8)(R11*1)
@@ -8402,10 +21154,10 @@ skip1:
 	VMOVAPS Z1, Z6
 
 next2:
-	ADDQ       48(AX), R10
-	BTQ        $0x01, 56(AX)
+	ADDQ       72(AX), R10
+	BTQ        $0x01, 80(AX)
 	JCC        skip3
-	MOVQ       168(AX), R11
+	MOVQ       216(AX), R11
 	ADDQ       R10, R11
 	PREFETCHT0 (DI)(R11*1)
 	PREFETCHT0 (R8)(R11*1)
@@ -8427,10 +21179,10 @@ skip3:
 	VMOVAPS Z2, Z7
 
 next4:
-	ADDQ       48(AX), R10
-	BTQ        $0x02, 56(AX)
+	ADDQ       72(AX), R10
+	BTQ        $0x02, 80(AX)
 	JCC        skip5
-	MOVQ       168(AX), R11
+	MOVQ       216(AX), R11
 	ADDQ       R10, R11
 	PREFETCHT0 (DI)(R11*1)
 	PREFETCHT0 (R8)(R11*1)
@@ -8452,30 +21204,30 @@ skip5:
 	VMOVAPS Z8, Z8
 
 next6:
-	MOVQ    96(AX), DI
-	MOVQ    104(AX), R8
+	MOVQ    120(AX), DI
+	MOVQ    128(AX), R8
 	VSUBPS  Z1, Z2, Z2
 	VSUBPS  Z1, Z0, Z0
 	VMOVUPS Z1, (SI)
 	VMOVUPS Z2, (SI)(DI*1)
 	VMOVUPS Z0, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VSUBPS  Z4, Z5, Z0
 	VSUBPS  Z4, Z3, Z1
 	VMOVUPS Z4, (SI)
 	VMOVUPS Z0, (SI)(DI*1)
 	VMOVUPS Z1, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VSUBPS  Z7, Z8, Z0
 	VSUBPS  Z7, Z6, Z1
 	VMOVUPS Z7, (SI)
 	VMOVUPS Z0, (SI)(DI*1)
 	VMOVUPS Z1, (SI)(R8*1)
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	MOVQ    DX, SI
 	SHRQ    $0x03, SI
 	ANDQ    $0x08, SI
-	ADDQ    136(AX)(SI*1), CX
+	ADDQ    184(AX)(SI*1), CX
 	ADDQ    $0x40, DX
 	DECQ    BX
 	JNZ     vector
@@ -8486,15 +21238,15 @@ next6:
 // Requires: AVX
 TEXT ·winoOutput2AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
-	MOVQ    152(AX), SI
+	MOVQ    200(AX), SI
 	MOVQ    CX, DI
-	MOVQ    96(AX), R8
-	MOVQ    104(AX), R9
+	MOVQ    120(AX), R8
+	MOVQ    128(AX), R9
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI)(R8*1), Y1
 	VMOVUPS (DI)(R9*1), Y2
@@ -8502,7 +21254,7 @@ vector:
 	VADDPS  Y2, Y0, Y0
 	VMOVUPS Y1, (SI)
 	VMOVUPS Y0, 32(SI)
-	ADDQ    80(AX), DI
+	ADDQ    104(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI)(R8*1), Y1
 	VMOVUPS (DI)(R9*1), Y2
@@ -8510,7 +21262,7 @@ vector:
 	VADDPS  Y2, Y0, Y0
 	VMOVUPS Y1, 64(SI)
 	VMOVUPS Y0, 96(SI)
-	ADDQ    80(AX), DI
+	ADDQ    104(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI)(R8*1), Y1
 	VMOVUPS (DI)(R9*1), Y2
@@ -8523,14 +21275,14 @@ vector:
 	MOVQ    8(AX), R8
 	ADDQ    DX, R8
 	XORQ    R9, R9
-	BTQ     $0x00, 56(AX)
+	BTQ     $0x00, 80(AX)
 	JCC     skip1
 	VMOVUPS (SI), Y0
 	VMOVUPS 64(SI), Y1
 	VMOVUPS 128(SI), Y2
 	VADDPS  Y1, Y0, Y1
 	VADDPS  Y2, Y0, Y0
-	MOVQ    160(AX), R10
+	MOVQ    208(AX), R10
 	TESTQ   R10, R10
 	JZ      unbiased3
 	VADDPS  (R10)(DX*1), Y1, Y1
@@ -8541,15 +21293,15 @@ unbiased3:
 	VMOVUPS Y0, (R8)(R9*1)
 
 skip1:
-	ADDQ    48(AX), R9
-	BTQ     $0x01, 56(AX)
+	ADDQ    72(AX), R9
+	BTQ     $0x01, 80(AX)
 	JCC     skip4
 	VMOVUPS 32(SI), Y0
 	VMOVUPS 96(SI), Y1
 	VMOVUPS 160(SI), Y2
 	VADDPS  Y1, Y0, Y1
 	VADDPS  Y2, Y0, Y0
-	MOVQ    160(AX), SI
+	MOVQ    208(AX), SI
 	TESTQ   SI, SI
 	JZ      unbiased6
 	VADDPS  (SI)(DX*1), Y1, Y1
@@ -8563,7 +21315,7 @@ skip4:
 	MOVQ DX, SI
 	SHRQ $0x02, SI
 	ANDQ $0x08, SI
-	ADDQ 136(AX)(SI*1), CX
+	ADDQ 184(AX)(SI*1), CX
 	ADDQ $0x20, DX
 	DECQ BX
 	JNZ  vector
@@ -8574,14 +21326,14 @@ skip4:
 // Requires: AVX, AVX512F
 TEXT ·winoOutput2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ    CX, SI
-	MOVQ    96(AX), DI
-	MOVQ    104(AX), R8
+	MOVQ    120(AX), DI
+	MOVQ    128(AX), R8
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI)(DI*1), Z0
 	VMOVUPS (SI)(R8*1), Z2
@@ -8589,7 +21341,7 @@ vector:
 	VADDPS  Z2, Z1, Z1
 	VMOVAPS Z0, Z0
 	VMOVAPS Z1, Z1
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS (SI), Z3
 	VMOVUPS (SI)(DI*1), Z2
 	VMOVUPS (SI)(R8*1), Z4
@@ -8597,7 +21349,7 @@ vector:
 	VADDPS  Z4, Z3, Z3
 	VMOVAPS Z2, Z2
 	VMOVAPS Z3, Z3
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS (SI), Z5
 	VMOVUPS (SI)(DI*1), Z4
 	VMOVUPS (SI)(R8*1), Z6
@@ -8610,11 +21362,11 @@ vector:
 	MOVQ    8(AX), DI
 	ADDQ    DX, DI
 	XORQ    R8, R8
-	BTQ     $0x00, 56(AX)
+	BTQ     $0x00, 80(AX)
 	JCC     skip1
 	VADDPS  Z2, Z0, Z2
 	VADDPS  Z4, Z0, Z0
-	MOVQ    160(AX), R9
+	MOVQ    208(AX), R9
 	TESTQ   R9, R9
 	JZ      unbiased3
 	VADDPS  (R9)(DX*1), Z2, Z2
@@ -8625,12 +21377,12 @@ unbiased3:
 	VMOVUPS Z0, (DI)(R8*1)
 
 skip1:
-	ADDQ   48(AX), R8
-	BTQ    $0x01, 56(AX)
+	ADDQ   72(AX), R8
+	BTQ    $0x01, 80(AX)
 	JCC    skip4
 	VADDPS Z3, Z1, Z0
 	VADDPS Z5, Z1, Z1
-	MOVQ   160(AX), R9
+	MOVQ   208(AX), R9
 	TESTQ  R9, R9
 	JZ     unbiased6
 	VADDPS (R9)(DX*1), Z0, Z0
@@ -8644,7 +21396,517 @@ skip4:
 	MOVQ DX, SI
 	SHRQ $0x03, SI
 	ANDQ $0x08, SI
-	ADDQ 136(AX)(SI*1), CX
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutput2SumAVX2(call *uintptr)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutput2SumAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ    200(AX), SI
+	MOVQ    CX, DI
+	MOVQ    120(AX), R8
+	MOVQ    128(AX), R9
+	VMOVUPS (DI), Y0
+	VMOVUPS (DI)(R8*1), Y1
+	VMOVUPS (DI)(R9*1), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS Y1, (SI)
+	VMOVUPS Y0, 32(SI)
+	ADDQ    104(AX), DI
+	VMOVUPS (DI), Y0
+	VMOVUPS (DI)(R8*1), Y1
+	VMOVUPS (DI)(R9*1), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS Y1, 64(SI)
+	VMOVUPS Y0, 96(SI)
+	ADDQ    104(AX), DI
+	VMOVUPS (DI), Y0
+	VMOVUPS (DI)(R8*1), Y1
+	VMOVUPS (DI)(R9*1), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS Y1, 128(SI)
+	VMOVUPS Y0, 160(SI)
+	MOVQ    (AX), DI
+	ADDQ    DX, DI
+	MOVQ    8(AX), R8
+	ADDQ    DX, R8
+	XORQ    R9, R9
+	BTQ     $0x00, 80(AX)
+	JCC     skip1
+	VMOVUPS (SI), Y0
+	VMOVUPS 64(SI), Y1
+	VMOVUPS 128(SI), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	MOVQ    208(AX), R10
+	TESTQ   R10, R10
+	JZ      unbiased3
+	VADDPS  (R10)(DX*1), Y1, Y1
+	VADDPS  (R10)(DX*1), Y0, Y0
+
+unbiased3:
+	LEAQ       (R9)(DX*1), R10
+	MOVQ       216(AX), R12
+	ADDQ       R10, R12
+	MOVQ       248(AX), R11
+	TESTQ      R11, R11
+	JZ         alone4
+	VADDPS     (R11)(R10*1), Y1, Y1
+	PREFETCHT0 (R11)(R12*1)
+	MOVQ       256(AX), R11
+	VADDPS     (R11)(R10*1), Y0, Y0
+	PREFETCHT0 (R11)(R12*1)
+
+alone4:
+	MOVQ       280(AX), R11
+	TESTQ      R11, R11
+	JZ         unkept5
+	VMOVUPS    Y1, (R11)(R10*1)
+	PREFETCHT0 (R11)(R12*1)
+	MOVQ       288(AX), R11
+	VMOVUPS    Y0, (R11)(R10*1)
+	PREFETCHT0 (R11)(R12*1)
+
+unkept5:
+	MOVQ         224(AX), R11
+	TESTQ        R11, R11
+	JZ           plain6
+	MOVQ         224(AX), R10
+	MOVQ         232(AX), R11
+	VMOVUPS      (R10)(DX*1), Y2
+	VBROADCASTSS 240(AX), Y3
+	VFMADD213PS  (R11)(DX*1), Y2, Y1
+	VMAXPS       Y1, Y3, Y1
+	VFMADD213PS  (R11)(DX*1), Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+
+plain6:
+	VMOVUPS Y1, (DI)(R9*1)
+	VMOVUPS Y0, (R8)(R9*1)
+
+skip1:
+	ADDQ    72(AX), R9
+	BTQ     $0x01, 80(AX)
+	JCC     skip7
+	VMOVUPS 32(SI), Y0
+	VMOVUPS 96(SI), Y1
+	VMOVUPS 160(SI), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	MOVQ    208(AX), SI
+	TESTQ   SI, SI
+	JZ      unbiased9
+	VADDPS  (SI)(DX*1), Y1, Y1
+	VADDPS  (SI)(DX*1), Y0, Y0
+
+unbiased9:
+	LEAQ       (R9)(DX*1), SI
+	MOVQ       216(AX), R11
+	ADDQ       SI, R11
+	MOVQ       248(AX), R10
+	TESTQ      R10, R10
+	JZ         alone10
+	VADDPS     (R10)(SI*1), Y1, Y1
+	PREFETCHT0 (R10)(R11*1)
+	MOVQ       256(AX), R10
+	VADDPS     (R10)(SI*1), Y0, Y0
+	PREFETCHT0 (R10)(R11*1)
+
+alone10:
+	MOVQ       280(AX), R10
+	TESTQ      R10, R10
+	JZ         unkept11
+	VMOVUPS    Y1, (R10)(SI*1)
+	PREFETCHT0 (R10)(R11*1)
+	MOVQ       288(AX), R10
+	VMOVUPS    Y0, (R10)(SI*1)
+	PREFETCHT0 (R10)(R11*1)
+
+unkept11:
+	MOVQ         224(AX), R10
+	TESTQ        R10, R10
+	JZ           plain12
+	MOVQ         224(AX), SI
+	MOVQ         232(AX), R10
+	VMOVUPS      (SI)(DX*1), Y2
+	VBROADCASTSS 240(AX), Y3
+	VFMADD213PS  (R10)(DX*1), Y2, Y1
+	VMAXPS       Y1, Y3, Y1
+	VFMADD213PS  (R10)(DX*1), Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+
+plain12:
+	VMOVUPS Y1, (DI)(R9*1)
+	VMOVUPS Y0, (R8)(R9*1)
+
+skip7:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutput2SumAVX512(call *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutput2SumAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ    CX, SI
+	MOVQ    120(AX), DI
+	MOVQ    128(AX), R8
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI)(DI*1), Z0
+	VMOVUPS (SI)(R8*1), Z2
+	VADDPS  Z0, Z1, Z0
+	VADDPS  Z2, Z1, Z1
+	VMOVAPS Z0, Z0
+	VMOVAPS Z1, Z1
+	ADDQ    104(AX), SI
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI)(DI*1), Z2
+	VMOVUPS (SI)(R8*1), Z4
+	VADDPS  Z2, Z3, Z2
+	VADDPS  Z4, Z3, Z3
+	VMOVAPS Z2, Z2
+	VMOVAPS Z3, Z3
+	ADDQ    104(AX), SI
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI)(DI*1), Z4
+	VMOVUPS (SI)(R8*1), Z6
+	VADDPS  Z4, Z5, Z4
+	VADDPS  Z6, Z5, Z5
+	VMOVAPS Z4, Z4
+	VMOVAPS Z5, Z5
+	MOVQ    (AX), SI
+	ADDQ    DX, SI
+	MOVQ    8(AX), DI
+	ADDQ    DX, DI
+	XORQ    R8, R8
+	BTQ     $0x00, 80(AX)
+	JCC     skip1
+	VADDPS  Z2, Z0, Z2
+	VADDPS  Z4, Z0, Z0
+	MOVQ    208(AX), R9
+	TESTQ   R9, R9
+	JZ      unbiased3
+	VADDPS  (R9)(DX*1), Z2, Z2
+	VADDPS  (R9)(DX*1), Z0, Z0
+
+unbiased3:
+	LEAQ       (R8)(DX*1), R9
+	MOVQ       216(AX), R11
+	ADDQ       R9, R11
+	MOVQ       248(AX), R10
+	TESTQ      R10, R10
+	JZ         alone4
+	VADDPS     (R10)(R9*1), Z2, Z2
+	PREFETCHT0 (R10)(R11*1)
+	MOVQ       256(AX), R10
+	VADDPS     (R10)(R9*1), Z0, Z0
+	PREFETCHT0 (R10)(R11*1)
+
+alone4:
+	MOVQ       280(AX), R10
+	TESTQ      R10, R10
+	JZ         unkept5
+	VMOVUPS    Z2, (R10)(R9*1)
+	PREFETCHT0 (R10)(R11*1)
+	MOVQ       288(AX), R10
+	VMOVUPS    Z0, (R10)(R9*1)
+	PREFETCHT0 (R10)(R11*1)
+
+unkept5:
+	MOVQ         224(AX), R10
+	TESTQ        R10, R10
+	JZ           plain6
+	MOVQ         224(AX), R9
+	MOVQ         232(AX), R10
+	VMOVUPS      (R9)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z6
+	VFMADD213PS  (R10)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z6, Z2
+	VFMADD213PS  (R10)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z6, Z0
+
+plain6:
+	VMOVUPS Z2, (SI)(R8*1)
+	VMOVUPS Z0, (DI)(R8*1)
+
+skip1:
+	ADDQ   72(AX), R8
+	BTQ    $0x01, 80(AX)
+	JCC    skip7
+	VADDPS Z3, Z1, Z0
+	VADDPS Z5, Z1, Z1
+	MOVQ   208(AX), R9
+	TESTQ  R9, R9
+	JZ     unbiased9
+	VADDPS (R9)(DX*1), Z0, Z0
+	VADDPS (R9)(DX*1), Z1, Z1
+
+unbiased9:
+	LEAQ       (R8)(DX*1), R9
+	MOVQ       216(AX), R11
+	ADDQ       R9, R11
+	MOVQ       248(AX), R10
+	TESTQ      R10, R10
+	JZ         alone10
+	VADDPS     (R10)(R9*1), Z0, Z0
+	PREFETCHT0 (R10)(R11*1)
+	MOVQ       256(AX), R10
+	VADDPS     (R10)(R9*1), Z1, Z1
+	PREFETCHT0 (R10)(R11*1)
+
+alone10:
+	MOVQ       280(AX), R10
+	TESTQ      R10, R10
+	JZ         unkept11
+	VMOVUPS    Z0, (R10)(R9*1)
+	PREFETCHT0 (R10)(R11*1)
+	MOVQ       288(AX), R10
+	VMOVUPS    Z1, (R10)(R9*1)
+	PREFETCHT0 (R10)(R11*1)
+
+unkept11:
+	MOVQ         224(AX), R10
+	TESTQ        R10, R10
+	JZ           plain12
+	MOVQ         224(AX), R9
+	MOVQ         232(AX), R10
+	VMOVUPS      (R9)(DX*1), Z2
+	VBROADCASTSS 240(AX), Z3
+	VFMADD213PS  (R10)(DX*1), Z2, Z0
+	VMAXPS       Z0, Z3, Z0
+	VFMADD213PS  (R10)(DX*1), Z2, Z1
+	VMAXPS       Z1, Z3, Z1
+
+plain12:
+	VMOVUPS Z0, (SI)(R8*1)
+	VMOVUPS Z1, (DI)(R8*1)
+
+skip7:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x40, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutput2PoolAVX2(call *uintptr)
+// Requires: AVX, FMA3
+TEXT ·winoOutput2PoolAVX2(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ    200(AX), SI
+	MOVQ    CX, DI
+	MOVQ    120(AX), R8
+	MOVQ    128(AX), R9
+	VMOVUPS (DI), Y0
+	VMOVUPS (DI)(R8*1), Y1
+	VMOVUPS (DI)(R9*1), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS Y1, (SI)
+	VMOVUPS Y0, 32(SI)
+	ADDQ    104(AX), DI
+	VMOVUPS (DI), Y0
+	VMOVUPS (DI)(R8*1), Y1
+	VMOVUPS (DI)(R9*1), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS Y1, 64(SI)
+	VMOVUPS Y0, 96(SI)
+	ADDQ    104(AX), DI
+	VMOVUPS (DI), Y0
+	VMOVUPS (DI)(R8*1), Y1
+	VMOVUPS (DI)(R9*1), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS Y1, 128(SI)
+	VMOVUPS Y0, 160(SI)
+	MOVQ    (AX), DI
+	ADDQ    DX, DI
+	XORQ    R8, R8
+	BTQ     $0x00, 80(AX)
+	JCC     skip1
+	VMOVUPS (SI), Y0
+	VMOVUPS 64(SI), Y1
+	VMOVUPS 128(SI), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	MOVQ    208(AX), R9
+	TESTQ   R9, R9
+	JZ      unbiased3
+	VADDPS  (R9)(DX*1), Y1, Y1
+	VADDPS  (R9)(DX*1), Y0, Y0
+
+unbiased3:
+	MOVQ         224(AX), R9
+	MOVQ         232(AX), R10
+	VMOVUPS      (R9)(DX*1), Y2
+	VBROADCASTSS 240(AX), Y3
+	VFMADD213PS  (R10)(DX*1), Y2, Y1
+	VMAXPS       Y1, Y3, Y1
+	VFMADD213PS  (R10)(DX*1), Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+	VMAXPS       Y0, Y1, Y0
+	VMOVAPS      Y0, Y3
+
+skip1:
+	BTQ     $0x01, 80(AX)
+	JCC     skip4
+	VMOVUPS 32(SI), Y0
+	VMOVUPS 96(SI), Y1
+	VMOVUPS 160(SI), Y2
+	VADDPS  Y1, Y0, Y1
+	VADDPS  Y2, Y0, Y0
+	MOVQ    208(AX), SI
+	TESTQ   SI, SI
+	JZ      unbiased6
+	VADDPS  (SI)(DX*1), Y1, Y1
+	VADDPS  (SI)(DX*1), Y0, Y0
+
+unbiased6:
+	MOVQ         224(AX), SI
+	MOVQ         232(AX), R9
+	VMOVUPS      (SI)(DX*1), Y2
+	VBROADCASTSS 240(AX), Y4
+	VFMADD213PS  (R9)(DX*1), Y2, Y1
+	VMAXPS       Y1, Y4, Y1
+	VFMADD213PS  (R9)(DX*1), Y2, Y0
+	VMAXPS       Y0, Y4, Y0
+	VMAXPS       Y0, Y1, Y0
+	VMAXPS       Y0, Y3, Y0
+	VMOVUPS      Y0, (DI)(R8*1)
+
+skip4:
+	MOVQ DX, SI
+	SHRQ $0x02, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
+	ADDQ $0x20, DX
+	DECQ BX
+	JNZ  vector
+	VZEROUPPER
+	RET
+
+// func winoOutput2PoolAVX512(call *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·winoOutput2PoolAVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
+	XORQ DX, DX
+
+vector:
+	MOVQ    CX, SI
+	MOVQ    120(AX), DI
+	MOVQ    128(AX), R8
+	VMOVUPS (SI), Z1
+	VMOVUPS (SI)(DI*1), Z0
+	VMOVUPS (SI)(R8*1), Z2
+	VADDPS  Z0, Z1, Z0
+	VADDPS  Z2, Z1, Z1
+	VMOVAPS Z0, Z0
+	VMOVAPS Z1, Z1
+	ADDQ    104(AX), SI
+	VMOVUPS (SI), Z3
+	VMOVUPS (SI)(DI*1), Z2
+	VMOVUPS (SI)(R8*1), Z4
+	VADDPS  Z2, Z3, Z2
+	VADDPS  Z4, Z3, Z3
+	VMOVAPS Z2, Z2
+	VMOVAPS Z3, Z3
+	ADDQ    104(AX), SI
+	VMOVUPS (SI), Z5
+	VMOVUPS (SI)(DI*1), Z4
+	VMOVUPS (SI)(R8*1), Z7
+	VADDPS  Z4, Z5, Z4
+	VADDPS  Z7, Z5, Z5
+	VMOVAPS Z4, Z4
+	VMOVAPS Z5, Z5
+	MOVQ    (AX), SI
+	ADDQ    DX, SI
+	XORQ    DI, DI
+	BTQ     $0x00, 80(AX)
+	JCC     skip1
+	VADDPS  Z2, Z0, Z2
+	VADDPS  Z4, Z0, Z0
+	MOVQ    208(AX), R8
+	TESTQ   R8, R8
+	JZ      unbiased3
+	VADDPS  (R8)(DX*1), Z2, Z2
+	VADDPS  (R8)(DX*1), Z0, Z0
+
+unbiased3:
+	MOVQ         224(AX), R8
+	MOVQ         232(AX), R9
+	VMOVUPS      (R8)(DX*1), Z4
+	VBROADCASTSS 240(AX), Z6
+	VFMADD213PS  (R9)(DX*1), Z4, Z2
+	VMAXPS       Z2, Z6, Z2
+	VFMADD213PS  (R9)(DX*1), Z4, Z0
+	VMAXPS       Z0, Z6, Z0
+	VMAXPS       Z0, Z2, Z0
+	VMOVAPS      Z0, Z6
+
+skip1:
+	BTQ    $0x01, 80(AX)
+	JCC    skip4
+	VADDPS Z3, Z1, Z0
+	VADDPS Z5, Z1, Z1
+	MOVQ   208(AX), R8
+	TESTQ  R8, R8
+	JZ     unbiased6
+	VADDPS (R8)(DX*1), Z0, Z0
+	VADDPS (R8)(DX*1), Z1, Z1
+
+unbiased6:
+	MOVQ         224(AX), R8
+	MOVQ         232(AX), R9
+	VMOVUPS      (R8)(DX*1), Z2
+	VBROADCASTSS 240(AX), Z3
+	VFMADD213PS  (R9)(DX*1), Z2, Z0
+	VMAXPS       Z0, Z3, Z0
+	VFMADD213PS  (R9)(DX*1), Z2, Z1
+	VMAXPS       Z1, Z3, Z1
+	VMAXPS       Z1, Z0, Z0
+	VMAXPS       Z0, Z6, Z0
+	VMOVUPS      Z0, (SI)(DI*1)
+
+skip4:
+	MOVQ DX, SI
+	SHRQ $0x03, SI
+	ANDQ $0x08, SI
+	ADDQ 184(AX)(SI*1), CX
 	ADDQ $0x40, DX
 	DECQ BX
 	JNZ  vector
@@ -8655,15 +21917,15 @@ skip4:
 // Requires: AVX
 TEXT ·winoDW2AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
-	MOVQ    152(AX), SI
+	MOVQ    200(AX), SI
 	MOVQ    CX, DI
-	MOVQ    96(AX), R8
-	MOVQ    104(AX), R9
+	MOVQ    120(AX), R8
+	MOVQ    128(AX), R9
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI)(R8*1), Y1
 	VMOVUPS (DI)(R9*1), Y2
@@ -8672,7 +21934,7 @@ vector:
 	VMOVUPS Y2, (SI)
 	VMOVUPS Y0, 32(SI)
 	VMOVUPS Y1, 64(SI)
-	ADDQ    80(AX), DI
+	ADDQ    104(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI)(R8*1), Y1
 	VMOVUPS (DI)(R9*1), Y2
@@ -8681,7 +21943,7 @@ vector:
 	VMOVUPS Y2, 96(SI)
 	VMOVUPS Y0, 128(SI)
 	VMOVUPS Y1, 160(SI)
-	ADDQ    80(AX), DI
+	ADDQ    104(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI)(R8*1), Y1
 	VMOVUPS (DI)(R9*1), Y2
@@ -8697,14 +21959,14 @@ vector:
 	MOVQ    16(AX), R9
 	ADDQ    DX, R9
 	XORQ    R10, R10
-	BTQ     $0x00, 56(AX)
+	BTQ     $0x00, 80(AX)
 	JCC     skip1
 	VMOVUPS (SI), Y0
 	VMOVUPS 96(SI), Y1
 	VMOVUPS 192(SI), Y2
 	VSUBPS  Y1, Y0, Y0
 	VSUBPS  Y2, Y0, Y0
-	MOVQ    160(AX), R11
+	MOVQ    208(AX), R11
 	TESTQ   R11, R11
 	JZ      unbiased3
 	VADDPS  (R11)(DX*1), Y2, Y2
@@ -8717,15 +21979,15 @@ unbiased3:
 	VMOVUPS Y1, (R9)(R10*1)
 
 skip1:
-	ADDQ    48(AX), R10
-	BTQ     $0x01, 56(AX)
+	ADDQ    72(AX), R10
+	BTQ     $0x01, 80(AX)
 	JCC     skip4
 	VMOVUPS 32(SI), Y0
 	VMOVUPS 128(SI), Y1
 	VMOVUPS 224(SI), Y2
 	VSUBPS  Y1, Y0, Y0
 	VSUBPS  Y2, Y0, Y0
-	MOVQ    160(AX), R11
+	MOVQ    208(AX), R11
 	TESTQ   R11, R11
 	JZ      unbiased6
 	VADDPS  (R11)(DX*1), Y2, Y2
@@ -8738,15 +22000,15 @@ unbiased6:
 	VMOVUPS Y1, (R9)(R10*1)
 
 skip4:
-	ADDQ    48(AX), R10
-	BTQ     $0x02, 56(AX)
+	ADDQ    72(AX), R10
+	BTQ     $0x02, 80(AX)
 	JCC     skip7
 	VMOVUPS 64(SI), Y0
 	VMOVUPS 160(SI), Y1
 	VMOVUPS 256(SI), Y2
 	VSUBPS  Y1, Y0, Y0
 	VSUBPS  Y2, Y0, Y0
-	MOVQ    160(AX), SI
+	MOVQ    208(AX), SI
 	TESTQ   SI, SI
 	JZ      unbiased9
 	VADDPS  (SI)(DX*1), Y2, Y2
@@ -8762,7 +22024,7 @@ skip7:
 	MOVQ DX, SI
 	SHRQ $0x02, SI
 	ANDQ $0x08, SI
-	ADDQ 136(AX)(SI*1), CX
+	ADDQ 184(AX)(SI*1), CX
 	ADDQ $0x20, DX
 	DECQ BX
 	JNZ  vector
@@ -8773,14 +22035,14 @@ skip7:
 // Requires: AVX, AVX512F
 TEXT ·winoDW2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), AX
-	MOVQ 72(AX), CX
-	MOVQ 64(AX), BX
+	MOVQ 96(AX), CX
+	MOVQ 88(AX), BX
 	XORQ DX, DX
 
 vector:
 	MOVQ    CX, SI
-	MOVQ    96(AX), DI
-	MOVQ    104(AX), R8
+	MOVQ    120(AX), DI
+	MOVQ    128(AX), R8
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI)(DI*1), Z2
 	VMOVUPS (SI)(R8*1), Z0
@@ -8789,7 +22051,7 @@ vector:
 	VMOVAPS Z0, Z0
 	VMOVAPS Z1, Z1
 	VMOVAPS Z2, Z2
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS (SI), Z4
 	VMOVUPS (SI)(DI*1), Z5
 	VMOVUPS (SI)(R8*1), Z3
@@ -8798,7 +22060,7 @@ vector:
 	VMOVAPS Z3, Z3
 	VMOVAPS Z4, Z4
 	VMOVAPS Z5, Z5
-	ADDQ    80(AX), SI
+	ADDQ    104(AX), SI
 	VMOVUPS (SI), Z7
 	VMOVUPS (SI)(DI*1), Z8
 	VMOVUPS (SI)(R8*1), Z6
@@ -8814,11 +22076,11 @@ vector:
 	MOVQ    16(AX), R8
 	ADDQ    DX, R8
 	XORQ    R9, R9
-	BTQ     $0x00, 56(AX)
+	BTQ     $0x00, 80(AX)
 	JCC     skip1
 	VSUBPS  Z3, Z0, Z0
 	VSUBPS  Z6, Z0, Z0
-	MOVQ    160(AX), R10
+	MOVQ    208(AX), R10
 	TESTQ   R10, R10
 	JZ      unbiased3
 	VADDPS  (R10)(DX*1), Z6, Z6
@@ -8831,12 +22093,12 @@ unbiased3:
 	VMOVUPS Z3, (R8)(R9*1)
 
 skip1:
-	ADDQ   48(AX), R9
-	BTQ    $0x01, 56(AX)
+	ADDQ   72(AX), R9
+	BTQ    $0x01, 80(AX)
 	JCC    skip4
 	VSUBPS Z4, Z1, Z0
 	VSUBPS Z7, Z0, Z0
-	MOVQ   160(AX), R10
+	MOVQ   208(AX), R10
 	TESTQ  R10, R10
 	JZ     unbiased6
 	VADDPS (R10)(DX*1), Z7, Z7
@@ -8849,12 +22111,12 @@ unbiased6:
 	VMOVUPS Z4, (R8)(R9*1)
 
 skip4:
-	ADDQ   48(AX), R9
-	BTQ    $0x02, 56(AX)
+	ADDQ   72(AX), R9
+	BTQ    $0x02, 80(AX)
 	JCC    skip7
 	VSUBPS Z5, Z2, Z0
 	VSUBPS Z8, Z0, Z0
-	MOVQ   160(AX), R10
+	MOVQ   208(AX), R10
 	TESTQ  R10, R10
 	JZ     unbiased9
 	VADDPS (R10)(DX*1), Z8, Z8
@@ -8870,7 +22132,7 @@ skip7:
 	MOVQ DX, SI
 	SHRQ $0x03, SI
 	ANDQ $0x08, SI
-	ADDQ 136(AX)(SI*1), CX
+	ADDQ 184(AX)(SI*1), CX
 	ADDQ $0x40, DX
 	DECQ BX
 	JNZ  vector

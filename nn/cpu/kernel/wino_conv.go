@@ -7,21 +7,22 @@ import (
 	"sdnn/nn/cpu/pool"
 )
 
-// Conv3x3 computes 3x3 convolutions of stride 1 and padding 1 of one shape, or
-// one of their two gradients, by the fast algorithms of wino.go. It keeps what
+// Conv3x3 computes 3x3 convolutions of padding 1 of one shape, or one of their
+// two gradients, by the fast algorithms of wino.go. It keeps what
 // it needs from call to call, so that calls do not allocate; one call may be in
 // progress at a time.
 type Conv3x3 struct {
 	alg         *winoAlgorithm
 	kind        ConvKind
-	batch, h, w int
-	k, n        int // channels that are read and written; for ConvWeights those of x and dy
-	down, right int // tiles of an image
-	chunk       int // tiles that are transformed together
-	group       int // most channels of the output (ConvWeights: of dy) that are multiplied together
-	fit         int // group for the threads at hand
-	workspace   int // floats
-	segments    int // 0: threads share a chunk; else each thread has its own, and ConvWeights this many partial sums
+	batch       int
+	in, out     plane // what is read, and written; for ConvWeights x and dy
+	k, n        int   // channels that are read and written; for ConvWeights those of x and dy
+	down, right int   // tiles of an image
+	chunk       int   // tiles that are transformed together
+	group       int   // most channels of the output (ConvWeights: of dy) that are multiplied together
+	fit         int   // group for the threads at hand
+	workspace   int   // floats
+	segments    int   // 0: threads share a chunk; else each thread has its own, and ConvWeights this many partial sums
 
 	// The call in progress.
 	pool           *pool.Pool
@@ -30,9 +31,12 @@ type Conv3x3 struct {
 	rows, tiles    int // of the batch
 	src, src2, dst []float32
 	weights, bias  []float32
+	tail           ConvTail
 	vs, us, ms, ds winoLayout
 	v, u, d, local []float32 // parts of the workspace
 	first, last    int       // tiles of the shared chunk
+	kept           keptWeights
+	keptNow        bool      // u is what the last call left
 	absent         []float32 // zeros
 	workers        []winoWorker
 	runWeights     func(task, worker int)
@@ -61,20 +65,14 @@ type winoWorker struct {
 }
 
 const (
-	// winoLocalTiles is the number of tiles from which every thread works on
-	// chunks of its own: fewer, and the weights would be read too often.
-	winoLocalTiles = 1024
-	// winoLocalChunk is a chunk of one thread: divisible by the rows of all
-	// micro-tiles, and with its points near the second-level cache.
-	winoLocalChunk = 42
-	// winoWeightsChunk is the same for ConvWeights, where it is the length of the
-	// sums, and winoSegments the number of partial sums: twice as many where dU
-	// has no more than winoSmallSum values.
-	winoWeightsChunk, winoSegments, winoSmallSum = 48, 4, 1 << 18
+	// winoSegments is the number of partial sums of ConvWeights: twice as many
+	// where dU has no more than winoSmallSum values.
+	winoSegments, winoSmallSum = 4, 1 << 18
 	// winoSharedChunk is about the number of tiles of a chunk that threads share.
 	winoSharedChunk = 128
-	// winoWorkers is the number of workers whose memory the workspace holds.
-	winoWorkers = 8
+	// winoWorkers is the number of workers whose memory the workspace holds, at
+	// most; but for the first two, it is no more than winoLocal floats.
+	winoWorkers, winoLocal = 8, 12 << 20
 	// winoGroup is the number of channels of the output that are multiplied
 	// together, so that the weights of a point stay in the second-level cache.
 	// It is halved, down to winoLeastGroup, to give every thread a group.
@@ -94,17 +92,23 @@ func NewConv3x3(kind ConvKind, batch, h, w, c, o int) *Conv3x3 {
 	if batch < 1 || c < 1 || o < 1 || c%16 != 0 || o%16 != 0 || h < 2 || w < 2 {
 		return nil
 	}
-	v := &Conv3x3{kind: kind, alg: winograd4, batch: batch, h: h, w: w, k: c, n: o}
+	alg := winograd4
 	if h == 2 && w == 2 {
-		v.alg = toeplitz2
+		alg = toeplitz2
 	}
+	return newConv3x3(kind, alg, batch, plane{h, w}, plane{h, w}, c, o)
+}
+
+// newConv3x3 plans a convolution of x [batch,x.h,x.w,c] to y [batch,y.h,y.w,o].
+func newConv3x3(kind ConvKind, alg *winoAlgorithm, batch int, x, y plane, c, o int) *Conv3x3 {
+	v := &Conv3x3{kind: kind, alg: alg, batch: batch, in: x, out: y, k: c, n: o}
 	if kind == ConvData {
-		v.k, v.n = o, c
+		v.in, v.out, v.k, v.n = y, x, o, c
 	}
-	v.down, v.right = ceilDiv(h, v.alg.tile), ceilDiv(w, v.alg.tile)
+	v.down, v.right = ceilDiv(v.out.h, v.alg.tile), ceilDiv(v.out.w, v.alg.tile)
 	v.planSizes()
 	v.planWorkspace()
-	v.absent = make([]float32, 6*max(c, o))
+	v.absent = make([]float32, winoRows*max(c, o))
 	v.runWeights, v.runChunk, v.runTransform = v.weightsTask, v.chunkTask, v.transformTask
 	v.runGroup, v.runReduce = v.groupTask, v.reduceTask
 	if kind == ConvWeights {
@@ -117,13 +121,13 @@ func NewConv3x3(kind ConvKind, batch, h, w, c, o int) *Conv3x3 {
 func (v *Conv3x3) planSizes() {
 	tiles := v.tilesOf(v.batch)
 	v.group = min(v.n, winoGroup)
-	if tiles < winoLocalTiles || v.alg != winograd4 {
+	if tiles < v.alg.local {
 		v.chunk = ceilDiv(tiles, max(1, (tiles+winoSharedChunk/2)/winoSharedChunk))
 		return
 	}
-	v.chunk, v.segments = winoLocalChunk, winoSegments
+	v.chunk, v.segments = v.alg.localChunk, winoSegments
 	if v.kind == ConvWeights {
-		v.chunk, v.group = winoWeightsChunk, v.n
+		v.chunk, v.group = v.alg.weightsChunk, v.n
 		if 36*v.k*v.n <= winoSmallSum {
 			v.segments *= 2
 		}
@@ -158,11 +162,11 @@ func (v *Conv3x3) layOut(level Level) {
 	if v.kind == ConvWeights {
 		v.vs = panelLayout(q, v.chunk, nr, v.k, lanes)
 		v.ds = panelLayout(q, v.chunk, lanes, v.n, lanes)
-		v.us = matrixLayout(q, v.fit, v.k, lanes)
+		v.us = matrixLayout(v.alg.taps, v.fit, v.k, lanes)
 		return
 	}
 	v.vs = rowLayout(q, v.chunk, v.k, lanes)
-	v.us = panelLayout(q, v.k, nr, v.fit, lanes)
+	v.us = panelLayout(v.alg.taps, v.k, nr, v.fit, lanes)
 	v.ms = matrixLayout(q, v.chunk, v.fit, lanes)
 }
 
@@ -180,7 +184,7 @@ func (v *Conv3x3) planWorkspace() {
 		for _, threads := range []int{1, v.n} {
 			v.fitGroups(threads)
 			v.layOut(Level(level))
-			v.workspace = max(v.workspace, v.sharedU()+v.sharedPoints()+winoWorkers*v.workerSize())
+			v.workspace = max(v.workspace, v.sharedU()+v.sharedPoints()+v.places()*v.workerSize())
 		}
 	}
 }
@@ -218,7 +222,12 @@ type ConvArgs struct {
 	W    []float32 // [O,3,3,C]; not for ConvWeights
 	Bias []float32 // [O], ConvForward only, or nil
 	Out  []float32 // y, dx, or dW, overwritten
+	Tail ConvTail  // ConvForward only: what becomes of y on its way to Out
+	Kept []float32 // ConvForward only: KeptWeights() floats for W transformed, left alone between calls; or nil
+	Same bool      // W is what it was at the last call, and Kept what that left
 	Work []float32 // Workspace() floats, overwritten
+
+	Accumulate bool // DirectConv only, and not of kind ConvWeights: add to Out
 }
 
 // Run computes the convolution. It panics when an operand is too short.
@@ -227,16 +236,19 @@ func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 	v.fitGroups(p.Threads())
 	v.layOut(path)
 	v.pool, v.rows, v.tiles = p, a.Rows, v.tilesOf(a.Rows)
-	v.src, v.src2, v.dst, v.weights, v.bias = a.X, a.DY, a.Out, a.W, a.Bias
+	v.src, v.src2, v.dst, v.weights, v.bias, v.tail = a.X, a.DY, a.Out, a.W, a.Bias, a.Tail
 	if len(v.workers) < p.Threads() {
 		v.workers = make([]winoWorker, p.Threads())
 		for i := range v.workers {
-			v.workers[i].lost = make([]float32, 4*v.n)
+			v.workers[i].lost = make([]float32, v.alg.tile*v.n)
 		}
 	}
 	v.u, v.v, v.d = nil, nil, nil
 	u, points := v.sharedU(), v.sharedPoints()
-	if u > 0 {
+	switch {
+	case a.Kept != nil:
+		v.useKept(&a)
+	case u > 0:
 		v.u = a.Work[:u]
 	}
 	if points > 0 {
@@ -249,11 +261,12 @@ func (v *Conv3x3) Run(p *pool.Pool, a ConvArgs) {
 		v.runForward()
 	}
 	v.src, v.src2, v.dst, v.weights, v.bias, v.u, v.v, v.d, v.local = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	v.tail, v.keptNow = ConvTail{}, false
 }
 
 // check panics on operands that do not fit.
 func (v *Conv3x3) check(a ConvArgs) {
-	pixels := a.Rows * v.h * v.w
+	in, out := a.Rows*v.in.h*v.in.w, a.Rows*v.out.h*v.out.w
 	need := func(name string, x []float32, n int) {
 		if len(x) < n {
 			panic(fmt.Sprintf("kernel: Conv3x3: %s has %d values, needs %d", name, len(x), n))
@@ -262,15 +275,19 @@ func (v *Conv3x3) check(a ConvArgs) {
 	if a.Rows < 1 || a.Rows > v.batch {
 		panic(fmt.Sprintf("kernel: Conv3x3 of %d images, planned for 1 to %d", a.Rows, v.batch))
 	}
-	need("X", a.X, pixels*v.k)
+	need("X", a.X, in*v.k)
 	need("Work", a.Work, v.workspace)
 	if v.kind == ConvWeights {
-		need("DY", a.DY, pixels*v.n)
+		need("DY", a.DY, out*v.n)
 		need("Out", a.Out, 9*v.k*v.n)
 		return
 	}
 	need("W", a.W, 9*v.k*v.n)
-	need("Out", a.Out, pixels*v.n)
+	a.Tail.check(v, out*v.n, need)
+	if a.Tail.Pool {
+		out = a.Rows * (v.out.h / 2) * (v.out.w / 2)
+	}
+	need("Out", a.Out, out*v.n)
 	if a.Bias != nil {
 		need("Bias", a.Bias, v.n)
 	}
@@ -281,7 +298,9 @@ func (v *Conv3x3) check(a ConvArgs) {
 // chunk, tiles of its input and then groups of its output channels.
 func (v *Conv3x3) runForward() {
 	if v.segments > 0 {
-		v.pool.Run(v.groups()*ceilDiv(v.k, winoDepth), v.runWeights)
+		if !v.keptNow {
+			v.pool.Run(v.groups()*ceilDiv(v.k, winoDepth), v.runWeights)
+		}
 		v.pool.Run(ceilDiv(v.tiles, v.chunk), v.runChunk)
 		return
 	}
@@ -324,7 +343,7 @@ func (v *Conv3x3) groupTask(g, worker int) {
 	if v.u != nil {
 		u = v.u[g*v.us.size:][:v.us.size]
 	}
-	if v.first == 0 {
+	if v.first == 0 && !v.keptNow {
 		for k0 := 0; k0 < v.k; k0 += winoDepth {
 			v.transformWeights(worker, g, k0, min(k0+winoDepth, v.k), u, temp)
 		}
@@ -347,11 +366,14 @@ func (v *Conv3x3) workerSize() int {
 	return roundUp(n, lanes)
 }
 
+// places is the number of workers whose memory the workspace holds.
+func (v *Conv3x3) places() int { return max(2, min(winoWorkers, winoLocal/v.workerSize())) }
+
 // own returns the worker's own memory, workerSize floats: a part of the
 // workspace, which lies in large pages, or what the pool has.
 func (v *Conv3x3) own(worker int) []float32 {
 	n := v.workerSize()
-	if worker < winoWorkers {
+	if worker < v.places() {
 		return v.local[worker*n:][:n]
 	}
 	raw := v.pool.Scratch(worker, 4*n)
@@ -378,22 +400,34 @@ func (v *Conv3x3) next(t *tileAt) {
 	}
 }
 
-// pixel returns the index of a tile's first pixel in the batch.
-func (v *Conv3x3) pixel(t tileAt) int {
-	return (t.image*v.h+t.y*v.alg.tile)*v.w + t.x*v.alg.tile
+// side is one side of a convolution as a walk over the tiles sees it: images
+// of some channels, and the rows and columns from one tile to the next.
+type side struct {
+	plane
+	channels, step int
 }
 
-// eachTile calls f for tiles [first, last) after it has set c's ahead for
-// pixels of the given number of channels.
-func (v *Conv3x3) eachTile(c *winoCall, channels, first, last int, f func(i int, t tileAt)) {
+func (v *Conv3x3) inSide() side  { return side{v.in, v.k, v.alg.step} }
+func (v *Conv3x3) outSide() side { return side{v.out, v.n, v.alg.tile} }
+
+// image returns the index of an image's first value.
+func (s *side) image(t tileAt) int { return t.image * s.h * s.w * s.channels }
+
+// pixel returns the index of a tile's first pixel in the batch.
+func (s *side) pixel(t tileAt) int {
+	return (t.image*s.h+t.y*s.step)*s.w + t.x*s.step
+}
+
+// eachTile calls f for tiles [first, last) after it has set c's ahead.
+func (v *Conv3x3) eachTile(c *winoCall, s side, first, last int, f func(i int, t tileAt)) {
 	per := v.down * v.right
 	t := tileAt{first / per, first % per / v.right, first % v.right}
 	later := t
-	for range ceilDiv(winoAheadChannels, channels) {
+	for range ceilDiv(winoAheadChannels, s.channels) {
 		v.next(&later)
 	}
 	for i := range last - first {
-		c.ahead = 4 * channels * (v.pixel(later) - v.pixel(t))
+		c.ahead = 4 * s.channels * (s.pixel(later) - s.pixel(t))
 		f(i, t)
 		v.next(&t)
 		v.next(&later)

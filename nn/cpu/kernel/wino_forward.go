@@ -9,12 +9,12 @@ import "unsafe"
 func (v *Conv3x3) transformInput(worker, first, last int, points []float32) {
 	c := &v.workers[worker].call
 	c.image, c.absent, c.pixel, c.biases = v.src, v.absent, 4*v.k, nil
-	transform, a := v.isa.input[v.alg.id], v.alg
+	transform, a, from := v.isa.input[v.alg.id], v.alg, v.inSide()
 	for k0 := 0; k0 < v.k; k0 += gemmKC {
 		c.setPoints(&v.vs, min(gemmKC, v.k-k0), v.isa.lanes)
 		at := k0 / gemmKC * v.vs.block
-		v.eachTile(c, v.k, first, last, func(i int, t tileAt) {
-			c.setWindow(t.image*v.h*v.w*v.k, v.h, v.w, v.k, k0, t.y*a.tile-a.border, t.x*a.tile-a.border, a.window)
+		v.eachTile(c, from, first, last, func(i int, t tileAt) {
+			c.setWindow(from.image(t), v.in, v.k, k0, t.y*a.step-a.border, t.x*a.step-a.border, a.window)
 			c.point = points[at+i*v.vs.row:]
 			transform(c)
 		})
@@ -31,12 +31,18 @@ func (v *Conv3x3) transformOutput(worker, first, last, g int, m []float32) {
 		c.biases = v.bias[n0:n1]
 	}
 	c.setPoints(&v.ms, n1-n0, v.isa.lanes)
-	transform, a := v.isa.output[v.alg.id], v.alg
-	v.eachTile(c, v.n, first, last, func(i int, t tileAt) {
-		c.setWindow(t.image*v.h*v.w*v.n, v.h, v.w, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
+	c.tail.set(&v.tail, n0, n1)
+	transform, a, to := v.outputTransform(), v.alg, v.outSide()
+	v.eachTile(c, to, first, last, func(i int, t tileAt) {
+		if v.tail.Pool {
+			c.setPooled(t.image, v.out, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
+		} else {
+			c.setWindow(to.image(t), v.out, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
+		}
 		c.point = m[i*v.ms.row:]
 		transform(c)
 	})
+	c.tail = winoTail{}
 }
 
 // multiply computes M = V U for the tiles of a chunk and a group of channels:
@@ -54,7 +60,7 @@ func (v *Conv3x3) multiply(worker, tiles, g int, points, u, m []float32) {
 	blocks := ceilDiv(v.k, gemmKC)
 	place := func(step int) (a, b *float32) { // of a point and block, by the order in which they are taken
 		p, k := step/blocks%(q*q), step%blocks
-		return &points[v.vs.at(p, q)+k*v.vs.block], &u[v.us.at(p, q)+k*gemmKC*isa.nr]
+		return &points[v.vs.at(p, q)+k*v.vs.block], &u[v.us.at(v.alg.tap(p), v.alg.taps)+k*gemmKC*isa.nr]
 	}
 	a, b := place(0)
 	for step := range q * q * blocks {

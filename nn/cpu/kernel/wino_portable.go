@@ -4,15 +4,17 @@ package kernel
 var portableWino = winoISA{
 	lanes:   4,
 	micro:   func(rows int, call *microCall) { microPortable(rows, false, call) },
-	input:   [2]func(*winoCall){toPoints(6, 6, input4), toPoints(2, 3, input2)},
-	grad:    [2]func(*winoCall){toPoints(4, 6, grad4), toPoints(2, 3, grad2)},
-	weights: [2]func(*winoCall){toPoints(3, 6, weights4), toPoints(3, 3, weights2)},
-	output:  [2]func(*winoCall){fromPoints(6, 4, output4), fromPoints(3, 2, output2)},
-	dw:      [2]func(*winoCall){fromPoints(6, 3, dw4), fromPoints(3, 3, dw2)},
+	input:   [winoAlgorithms]func(*winoCall){toPoints(6, 6, input4), toPoints(2, 3, input2), toPoints(9, 9, inputS), toPoints(5, 9, dataS)},
+	grad:    [winoAlgorithms]func(*winoCall){toPoints(4, 6, grad4), toPoints(2, 3, grad2), toPoints(4, 9, gradS)},
+	weights: [winoAlgorithms]func(*winoCall){toPoints(3, 6, weights4), toPoints(3, 3, weights2), toPoints(3, 6, tapsS), toPoints(3, 6, tapsS)},
+	output:  [winoAlgorithms]func(*winoCall){fromPoints(6, 4, output4, storePixel), fromPoints(3, 2, output2, storePixel), fromPoints(9, 4, outS, storePixel), fromPoints(9, 8, dxS, storePixel)},
+	sum:     [winoAlgorithms]func(*winoCall){fromPoints(6, 4, output4, storeTail), fromPoints(3, 2, output2, storeTail), fromPoints(9, 4, outS, storeTail)},
+	pool:    [winoAlgorithms]func(*winoCall){fromPoints(6, 4, output4, storePooled), fromPoints(3, 2, output2, storePooled), fromPoints(9, 4, outS, storePooled)},
+	dw:      [winoAlgorithms]func(*winoCall){fromPoints(6, 3, dw4, storePixel), fromPoints(3, 3, dw2, storePixel), fromPoints(6, 3, dwS, storePixel)},
 }
 
 // line holds the values of a transform in one dimension, for four channels.
-type line = [6][4]float32
+type line = [winoRows][4]float32
 
 // toPoints makes a transform of in x in pixels to out x out points of one in
 // one dimension.
@@ -20,7 +22,7 @@ func toPoints(in, out int, f func(*line)) func(*winoCall) {
 	return func(c *winoCall) {
 		at := 0
 		for i := range c.vectors {
-			var t [6]line // columns, transformed
+			var t [winoRows]line // columns, transformed
 			for x := range in {
 				if c.columns>>x&1 == 0 {
 					continue
@@ -47,12 +49,13 @@ func toPoints(in, out int, f func(*line)) func(*winoCall) {
 	}
 }
 
-// fromPoints makes a transform of in x in points to out x out pixels.
-func fromPoints(in, out int, f func(*line)) func(*winoCall) {
+// fromPoints makes a transform of in x in points to out x out pixels. store
+// gets four channels, those of vector i, of the pixel in row y and column x.
+func fromPoints(in, out int, f func(*line), store func(c *winoCall, y, x, i int, v [4]float32)) func(*winoCall) {
 	return func(c *winoCall) {
 		at := 0
 		for i := range c.vectors {
-			var t [6]line // rows, transformed
+			var t [winoRows]line // rows, transformed
 			for y := range in {
 				for x := range in {
 					t[y][x] = [4]float32(c.point[at+(y*c.yStep+c.xStep[x])/4:])
@@ -69,20 +72,66 @@ func fromPoints(in, out int, f func(*line)) func(*winoCall) {
 				}
 				f(&column)
 				for y := range out {
-					if c.rowAt[y] == winoAbsent {
-						continue
+					for j := range c.biases[:min(4, len(c.biases))] {
+						column[y][j] += c.biases[4*i+j]
 					}
-					if c.biases != nil {
-						for j, b := range c.biases[4*i : 4*i+4] {
-							column[y][j] += b
-						}
-					}
-					*(*[4]float32)(c.image[c.rowAt[y]+x*c.pixel/4+4*i:]) = column[y]
+					store(c, y, x, i, column[y])
 				}
 			}
 			at += c.step[i&1] / 4
 		}
 	}
+}
+
+// storePixel writes a pixel.
+func storePixel(c *winoCall, y, x, i int, v [4]float32) {
+	if c.rowAt[y] != winoAbsent {
+		*(*[4]float32)(c.image[c.rowAt[y]+x*c.pixel/4+4*i:]) = v
+	}
+}
+
+// storeTail does what ConvTail says and writes a pixel.
+func storeTail(c *winoCall, y, x, i int, v [4]float32) {
+	if c.rowAt[y] == winoAbsent {
+		return
+	}
+	t, at := &c.tail, c.rowAt[y]+x*c.pixel/4+4*i
+	if t.residual != nil {
+		for j, r := range t.residual[at : at+4] {
+			v[j] += r
+		}
+	}
+	if t.sum != nil {
+		*(*[4]float32)(t.sum[at:]) = v
+	}
+	if t.scale != nil {
+		v = t.affine(i, v)
+	}
+	storePixel(c, y, x, i, v)
+}
+
+// affine is v scale + shift, at least floor.
+func (t *winoTail) affine(i int, v [4]float32) [4]float32 {
+	for j := range v {
+		v[j] = max(affine(v[j], t.scale[4*i+j], t.shift[4*i+j]), t.floor)
+	}
+	return v
+}
+
+// storePooled writes the first pixel of a window, or the maximum with what is
+// there; the last pixel of a row or column without a partner is in no window.
+func storePooled(c *winoCall, y, x, i int, v [4]float32) {
+	if c.rowAt[y/2] == winoAbsent || c.columns>>(x|1)&1 == 0 {
+		return
+	}
+	v = c.tail.affine(i, v)
+	to := (*[4]float32)(c.image[c.rowAt[y/2]+x/2*c.pixel/4+4*i:])
+	for j := range v {
+		if x%2+y%2 > 0 {
+			v[j] = max(v[j], to[j])
+		}
+	}
+	*to = v
 }
 
 // The transforms of wino.go's matrices, as gen/wino.go writes them.

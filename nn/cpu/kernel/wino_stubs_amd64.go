@@ -149,10 +149,76 @@ func winoOutput4AVX2(call *uintptr)
 func winoOutput4AVX512(call *uintptr)
 
 //go:noescape
+func winoOutput4SumAVX2(call *uintptr)
+
+//go:noescape
+func winoOutput4SumAVX512(call *uintptr)
+
+//go:noescape
+func winoOutput4PoolAVX2(call *uintptr)
+
+//go:noescape
+func winoOutput4PoolAVX512(call *uintptr)
+
+//go:noescape
 func winoDW4AVX2(call *uintptr)
 
 //go:noescape
 func winoDW4AVX512(call *uintptr)
+
+//go:noescape
+func winoInputSAVX2(call *uintptr)
+
+//go:noescape
+func winoInputSAVX512(call *uintptr)
+
+//go:noescape
+func winoDataSAVX2(call *uintptr)
+
+//go:noescape
+func winoDataSAVX512(call *uintptr)
+
+//go:noescape
+func winoGradSAVX2(call *uintptr)
+
+//go:noescape
+func winoGradSAVX512(call *uintptr)
+
+//go:noescape
+func winoTapsSAVX2(call *uintptr)
+
+//go:noescape
+func winoTapsSAVX512(call *uintptr)
+
+//go:noescape
+func winoOutputSAVX2(call *uintptr)
+
+//go:noescape
+func winoOutputSAVX512(call *uintptr)
+
+//go:noescape
+func winoOutputSSumAVX2(call *uintptr)
+
+//go:noescape
+func winoOutputSSumAVX512(call *uintptr)
+
+//go:noescape
+func winoOutputSPoolAVX2(call *uintptr)
+
+//go:noescape
+func winoOutputSPoolAVX512(call *uintptr)
+
+//go:noescape
+func winoDXSAVX2(call *uintptr)
+
+//go:noescape
+func winoDXSAVX512(call *uintptr)
+
+//go:noescape
+func winoDWSAVX2(call *uintptr)
+
+//go:noescape
+func winoDWSAVX512(call *uintptr)
 
 //go:noescape
 func winoInput2AVX2(call *uintptr)
@@ -177,6 +243,18 @@ func winoOutput2AVX2(call *uintptr)
 
 //go:noescape
 func winoOutput2AVX512(call *uintptr)
+
+//go:noescape
+func winoOutput2SumAVX2(call *uintptr)
+
+//go:noescape
+func winoOutput2SumAVX512(call *uintptr)
+
+//go:noescape
+func winoOutput2PoolAVX2(call *uintptr)
+
+//go:noescape
+func winoOutput2PoolAVX512(call *uintptr)
 
 //go:noescape
 func winoDW2AVX2(call *uintptr)

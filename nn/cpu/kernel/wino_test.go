@@ -17,20 +17,41 @@ import (
 // winoCase is a convolution with random operands.
 type winoCase struct {
 	kind              ConvKind
-	batch, h, w, c, o int
+	batch, h, w, c, o int // h and w of x
 	rows              int
+	stride            int
 	x, dy, weight     []float32
 	bias              []float32
 	resize            func(*Conv3x3) // cuts the work in another way, or nil
 }
 
 func (k *winoCase) String() string {
-	return fmt.Sprintf("%s rows %d of %d, %dx%d, %d to %d", kindNames[k.kind], k.rows, k.batch, k.h, k.w, k.c, k.o)
+	return fmt.Sprintf("%s rows %d of %d, %dx%d, %d to %d, stride %d", kindNames[k.kind], k.rows, k.batch, k.h, k.w, k.c, k.o, k.stride)
+}
+
+// y returns the height and width of y.
+func (k *winoCase) y() (h, w int) { return ceilDiv(k.h, k.stride), ceilDiv(k.w, k.stride) }
+
+// plan plans the convolution.
+func (k *winoCase) plan() *Conv3x3 {
+	if k.stride == 1 {
+		return NewConv3x3(k.kind, k.batch, k.h, k.w, k.c, k.o)
+	}
+	h, w := k.y()
+	alg := stride2
+	if k.kind == ConvData {
+		alg = stride2Data
+	}
+	return newConv3x3(k.kind, alg, k.batch, plane{k.h, k.w}, plane{h, w}, k.c, k.o) // even where it does not pay
 }
 
 var kindNames = [...]string{"forward", "data", "weights"}
 
 func newWinoCase(kind ConvKind, batch, rows, h, w, c, o int, r *rand.Rand) *winoCase {
+	return newStridedCase(kind, 1, batch, rows, h, w, c, o, r)
+}
+
+func newStridedCase(kind ConvKind, stride, batch, rows, h, w, c, o int, r *rand.Rand) *winoCase {
 	values := func(n int, scale float64) []float32 {
 		x := make([]float32, n)
 		for i := range x {
@@ -38,8 +59,9 @@ func newWinoCase(kind ConvKind, batch, rows, h, w, c, o int, r *rand.Rand) *wino
 		}
 		return x
 	}
-	k := &winoCase{kind: kind, batch: batch, rows: rows, h: h, w: w, c: c, o: o}
-	k.x, k.dy = values(rows*h*w*c, 1), values(rows*h*w*o, 1)
+	k := &winoCase{kind: kind, batch: batch, rows: rows, h: h, w: w, c: c, o: o, stride: stride}
+	yh, yw := k.y()
+	k.x, k.dy = values(rows*h*w*c, 1), values(rows*yh*yw*o, 1)
 	k.weight = values(9*c*o, 1/math.Sqrt(9*float64(c)))
 	if r.IntN(2) == 0 {
 		k.bias = values(o, 1)
@@ -51,7 +73,7 @@ func newWinoCase(kind ConvKind, batch, rows, h, w, c, o int, r *rand.Rand) *wino
 // behind the output must stay.
 func (k *winoCase) run(t testing.TB, p *pool.Pool) []float32 {
 	t.Helper()
-	conv := NewConv3x3(k.kind, k.batch, k.h, k.w, k.c, k.o)
+	conv := k.plan()
 	if conv == nil {
 		t.Fatalf("%v: refused", k)
 	}
@@ -68,7 +90,8 @@ func (k *winoCase) run(t testing.TB, p *pool.Pool) []float32 {
 	}
 	a := ConvArgs{Rows: k.rows, X: k.x, W: k.weight, Work: make([]float32, conv.Workspace())}
 	copy(a.Work, nan(min(len(a.Work), 1<<20)))
-	size := k.rows * k.h * k.w * k.o
+	yh, yw := k.y()
+	size := k.rows * yh * yw * k.o
 	switch k.kind {
 	case ConvForward:
 		a.Bias = k.bias
@@ -91,27 +114,28 @@ func (k *winoCase) run(t testing.TB, p *pool.Pool) []float32 {
 // want computes the convolution in float64 from its definition.
 func (k *winoCase) want() []float64 {
 	var out []float64
+	yh, yw := k.y()
 	switch k.kind {
 	case ConvForward:
-		out = make([]float64, k.rows*k.h*k.w*k.o)
+		out = make([]float64, k.rows*yh*yw*k.o)
 	case ConvData:
 		out = make([]float64, k.rows*k.h*k.w*k.c)
 	case ConvWeights:
 		out = make([]float64, 9*k.c*k.o)
 	}
 	for n := range k.rows {
-		for i := range k.h {
-			for j := range k.w {
+		for i := range yh {
+			for j := range yw {
 				for t := range 9 {
-					y, x := i+t/3-1, j+t%3-1
+					y, x := k.stride*i+t/3-1, k.stride*j+t%3-1
 					if y < 0 || y >= k.h || x < 0 || x >= k.w {
 						continue
 					}
-					k.tap(out, ((n*k.h+y)*k.w+x)*k.c, ((n*k.h+i)*k.w+j)*k.o, t)
+					k.tap(out, ((n*k.h+y)*k.w+x)*k.c, ((n*yh+i)*yw+j)*k.o, t)
 				}
 				if k.kind == ConvForward && k.bias != nil {
 					for o, b := range k.bias {
-						out[((n*k.h+i)*k.w+j)*k.o+o] += float64(b)
+						out[((n*yh+i)*yw+j)*k.o+o] += float64(b)
 					}
 				}
 			}
@@ -176,7 +200,7 @@ func randomWino(r *rand.Rand) *winoCase {
 	case 3:
 		o, h, w = gemmKC+16, 2+r.IntN(2), 2+r.IntN(4)
 	}
-	k := newWinoCase(ConvKind(r.IntN(3)), batch, 1+r.IntN(batch), h, w, c, o, r)
+	k := newStridedCase(ConvKind(r.IntN(3)), 1+r.IntN(2), batch, 1+r.IntN(batch), h, w, c, o, r)
 	// Every way to cut the work.
 	k.resize = func(v *Conv3x3) {
 		v.chunk = 1 + r.IntN(v.tilesOf(batch)+1)
@@ -197,7 +221,7 @@ func TestConv3x3AgainstFloat64(t *testing.T) {
 	defer p.Close()
 	eachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 2))
-		for range 16 {
+		for range 24 {
 			k := randomWino(r)
 			if e := l2Error(k.run(t, p), k.want()); !(e < 4e-6) {
 				t.Errorf("%v: l2 error %.2g", k, e)
@@ -211,7 +235,7 @@ func TestConv3x3AgainstFloat64(t *testing.T) {
 func TestConv3x3Bits(t *testing.T) {
 	pools := []*pool.Pool{pool.New(1), pool.New(2), pool.New(3), pool.New(winoWorkers + 1)}
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 12 {
+	for range 20 {
 		k := randomWino(r)
 		if k.resize != nil && k.kind == ConvWeights {
 			k.resize = nil
@@ -243,11 +267,11 @@ func TestConv3x3AtRealSizes(t *testing.T) {
 	const bound = 3e-6
 	p := pool.New(2)
 	defer p.Close()
-	for _, c := range []struct{ size, batch, c, o int }{
-		{32, 16, 64, 64}, {8, 8, 128, 256}, {4, 8, 256, 512}, {2, 32, 512, 512},
+	for _, c := range []struct{ size, batch, c, o, stride int }{
+		{32, 16, 64, 64, 1}, {8, 8, 128, 256, 1}, {4, 8, 256, 512, 1}, {2, 32, 512, 512, 1}, {32, 8, 128, 256, 2}, {16, 8, 256, 512, 2},
 	} {
 		r := rand.New(rand.NewPCG(5, 6))
-		k := newWinoCase(ConvForward, c.batch, c.batch, c.size, c.size, c.c, c.o, r)
+		k := newStridedCase(ConvForward, c.stride, c.batch, c.batch, c.size, c.size, c.c, c.o, r)
 		for kind := range kindNames {
 			k.kind = ConvKind(kind)
 			got := k.run(t, p)
@@ -274,31 +298,39 @@ func (k *winoCase) wantAt(i int) (sum float64) {
 			sum += float64(x[j*xStep]) * float64(y[j*yStep])
 		}
 	}
-	each := func(pixel, sign int, f func(t, other int)) {
-		y, x := pixel/k.w%k.h, pixel%k.w
+	yh, yw := k.y()
+	// each calls f for the taps and the pixels of x that a pixel of y reads.
+	each := func(pixel int, f func(t, x int)) {
+		i, j := pixel/yw%yh, pixel%yw
 		for t := range 9 {
-			yy, xx := y+sign*(t/3-1), x+sign*(t%3-1)
+			yy, xx := k.stride*i+t/3-1, k.stride*j+t%3-1
 			if yy >= 0 && yy < k.h && xx >= 0 && xx < k.w {
-				f(t, pixel+(yy-y)*k.w+xx-x)
+				f(t, (pixel/yw/yh*k.h+yy)*k.w+xx)
 			}
 		}
 	}
 	switch k.kind {
 	case ConvForward:
 		o := i % k.o
-		each(i/k.o, 1, func(t, other int) { dot(k.x[other*k.c:], k.weight[(9*o+t)*k.c:], k.c, 1, 1) })
+		each(i/k.o, func(t, x int) { dot(k.x[x*k.c:], k.weight[(9*o+t)*k.c:], k.c, 1, 1) })
 		if k.bias != nil {
 			sum += float64(k.bias[o])
 		}
 	case ConvData:
-		c := i % k.c
-		each(i/k.c, -1, func(t, other int) { dot(k.dy[other*k.o:], k.weight[t*k.c+c:], k.o, 1, 9*k.c) })
+		c, image := i%k.c, i/k.c/k.h/k.w
+		for pixel := image * yh * yw; pixel < (image+1)*yh*yw; pixel++ {
+			each(pixel, func(t, x int) {
+				if x == i/k.c {
+					dot(k.dy[pixel*k.o:], k.weight[t*k.c+c:], k.o, 1, 9*k.c)
+				}
+			})
+		}
 	case ConvWeights:
 		o, tap, c := i/(9*k.c), i/k.c%9, i%k.c
-		for pixel := range k.rows * k.h * k.w {
-			each(pixel, 1, func(t, other int) {
+		for pixel := range k.rows * yh * yw {
+			each(pixel, func(t, x int) {
 				if t == tap {
-					dot(k.dy[pixel*k.o+o:], k.x[other*k.c+c:], 1, 1, 1)
+					dot(k.dy[pixel*k.o+o:], k.x[x*k.c+c:], 1, 1, 1)
 				}
 			})
 		}
@@ -355,17 +387,19 @@ func TestConv3x3Checksums(t *testing.T) {
 	const file = "testdata/wino_checksums.txt"
 	sums := func() string {
 		var text strings.Builder
-		for _, s := range [][5]int{{17, 32, 32, 16, 48}, {3, 9, 6, 32, 16}, {5, 8, 8, 64, 96}, {2, 4, 4, gemmKC + 16, 64}, {30, 2, 2, 80, 32}} {
+		for i, s := range [][5]int{{17, 32, 32, 16, 48}, {3, 9, 6, 32, 16}, {5, 8, 8, 64, 96}, {2, 4, 4, gemmKC + 16, 64}, {30, 2, 2, 80, 32},
+			{17, 32, 32, 16, 48}, {3, 17, 14, 64, 80}} {
+			stride := 1 + i/5
 			for kind := range kindNames {
 				batch, h, w, c, o := s[0], s[1], s[2], s[3], s[4]
-				k := &winoCase{kind: ConvKind(kind), batch: batch, rows: batch, h: h, w: w, c: c, o: o}
+				k := &winoCase{kind: ConvKind(kind), batch: batch, rows: batch, h: h, w: w, c: c, o: o, stride: stride}
 				k.x = random(make([]float32, batch*h*w*c), 1, 1)
 				k.dy = random(make([]float32, batch*h*w*o), 2, 1)
 				k.weight = random(make([]float32, 9*c*o), 3, 0.1)
 				k.bias = random(make([]float32, o), 4, 1)
 				hash := fnv.New64a()
 				_ = binary.Write(hash, binary.LittleEndian, k.run(t, p))
-				fmt.Fprintf(&text, "%s %v %016x\n", kindNames[kind], s, hash.Sum64())
+				fmt.Fprintf(&text, "%s %v stride %d %016x\n", kindNames[kind], s, stride, hash.Sum64())
 			}
 		}
 		return text.String()

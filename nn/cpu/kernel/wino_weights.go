@@ -42,7 +42,7 @@ func (v *Conv3x3) segmentTask(s, worker int) {
 // reduceTask adds the segments' sums and transforms them, for 16 channels of dy.
 func (v *Conv3x3) reduceTask(task, worker int) {
 	n0, n1 := 16*task, min(16*task+16, v.n)
-	q := v.alg.points
+	q := v.alg.taps
 	for p := range q * q {
 		sum := v.u[v.us.at(p, q)+n0*v.k:][:(n1-n0)*v.k]
 		for s := 1; s < v.segments && s*v.segmentTiles() < v.tiles; s++ {
@@ -78,20 +78,20 @@ func (v *Conv3x3) weightGroupTask(g, worker int) {
 // transformPanels writes V and D of tiles [first, last), the first at the start
 // of points and d.
 func (v *Conv3x3) transformPanels(worker, first, last int, points, d []float32) {
-	c, a := &v.workers[worker].call, v.alg
+	c, a, x, dy := &v.workers[worker].call, v.alg, v.inSide(), v.outSide()
 	c.image, c.absent, c.pixel, c.biases = v.src, v.absent, 4*v.k, nil
 	c.setPoints(&v.vs, v.k, v.isa.lanes)
 	transform := v.isa.input[a.id]
-	v.eachTile(c, v.k, first, last, func(i int, t tileAt) {
-		c.setWindow(t.image*v.h*v.w*v.k, v.h, v.w, v.k, 0, t.y*a.tile-a.border, t.x*a.tile-a.border, a.window)
+	v.eachTile(c, x, first, last, func(i int, t tileAt) {
+		c.setWindow(x.image(t), v.in, v.k, 0, t.y*a.step-a.border, t.x*a.step-a.border, a.window)
 		c.point = points[i*v.vs.row:]
 		transform(c)
 	})
 	c.image, c.pixel = v.src2, 4*v.n
 	c.setPoints(&v.ds, v.n, v.isa.lanes)
 	transform = v.isa.grad[a.id]
-	v.eachTile(c, v.n, first, last, func(i int, t tileAt) {
-		c.setWindow(t.image*v.h*v.w*v.n, v.h, v.w, v.n, 0, t.y*a.tile, t.x*a.tile, a.tile)
+	v.eachTile(c, dy, first, last, func(i int, t tileAt) {
+		c.setWindow(dy.image(t), v.out, v.n, 0, t.y*a.tile, t.x*a.tile, a.tile)
 		c.point = d[i*v.ds.row:]
 		transform(c)
 	})
@@ -103,18 +103,20 @@ func (v *Conv3x3) multiplyWeights(worker, tiles, g int, points, d, du []float32,
 	isa, lanes, call := v.gemm, v.isa.lanes, &v.workers[worker].micro
 	*call = microCall{k: tiles, ldc: 4 * v.us.row, bPanel: 4 * v.chunk * isa.nr, panels: ceilDiv(v.k, isa.nr)}
 	call.last = v.k - (call.panels-1)*isa.nr
-	if accumulate {
-		call.accumulate = 1
-	}
 	call.aheadLines = 1 // one line after the other
 	rows := lanes / ceilDiv(lanes, isa.mr)
 	n0, n1 := v.channels(g)
 	q := v.alg.points
 	for p := range q * q {
 		call.b = &points[v.vs.at(p, q)]
+		call.accumulate = 0
+		if accumulate || !v.alg.firstOfTap(p) {
+			call.accumulate = 1
+		}
+		sum := v.us.at(v.alg.tap(p), v.alg.taps)
 		for n := n0; n < n1; n += rows {
 			call.a = &d[v.ds.at(p, q)+n/lanes*lanes*v.chunk+n%lanes]
-			call.c = &du[v.us.at(p, q)+(n-n0)*v.us.row]
+			call.c = &du[sum+(n-n0)*v.us.row]
 			call.ahead = uintptr(unsafe.Pointer(call.a)) + uintptr(4*lanes*v.chunk)
 			isa.micro(rows, true, call)
 		}

@@ -26,7 +26,6 @@ type bed struct {
 	t    *testing.T
 	said *complaints
 	s, u driver.Stream
-	set  *kernels.Set
 }
 
 func newBed(t *testing.T, o fakecard.Options) *bed {

@@ -12,10 +12,10 @@ import (
 
 // norm is a batch normalisation in float64: [rows, c] positions.
 type norm struct {
-	rows, c          int
-	x, gamma, beta   []float64
-	mean, inv, var1  []float64 // var1: divided by rows-1
-	epsilon, running float64
+	rows, c         int
+	x, gamma, beta  []float64
+	mean, inv, var1 []float64 // var1: divided by rows-1
+	epsilon         float64
 }
 
 func newNorm(x, gamma, beta []float32, c int) *norm {

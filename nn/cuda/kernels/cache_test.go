@@ -16,7 +16,6 @@ import (
 type counting struct {
 	*fakecard.Card
 	compiled atomic.Int32
-	bad      bool // refuse to load
 }
 
 func (c *counting) Compile(name, source string) ([]byte, string, error) {

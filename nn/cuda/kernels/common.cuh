@@ -22,9 +22,14 @@ DEVICE bf16 narrow_bf16(float f) {
 	return (bf16)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
 
-template <class T> DEVICE T narrow(float f);
-template <> __device__ __forceinline__ float narrow<float>(float f) { return f; }
-template <> __device__ __forceinline__ bf16 narrow<bf16>(float f) { return narrow_bf16(f); }
+DEVICE void narrow_to(float &to, float f) { to = f; }
+DEVICE void narrow_to(bf16 &to, float f) { to = narrow_bf16(f); }
+
+template <class T> DEVICE T narrow(float f) {
+	T to;
+	narrow_to(to, f);
+	return to;
+}
 
 // Two at once: one instruction from compute capability 8.0 on.
 DEVICE u32 narrow_pair(float low, float high) {

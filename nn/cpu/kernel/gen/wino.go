@@ -14,16 +14,16 @@ func init() { family("wino", wino) }
 // Offsets of the fields of kernel.winoCall that the transforms read.
 const (
 	winoRows    = 0
-	winoPixel   = 48
-	winoColumns = 56
-	winoVectors = 64
-	winoPoints  = 72
-	winoYStep   = 80
-	winoXStep   = 88
-	winoStep    = 136
-	winoTmp     = 152
-	winoBias    = 160
-	winoAhead   = 168
+	winoPixel   = 72
+	winoColumns = 80
+	winoVectors = 88
+	winoPoints  = 96
+	winoYStep   = 104
+	winoXStep   = 112
+	winoStep    = 184
+	winoTmp     = 200
+	winoBias    = 208
+	winoAhead   = 216
 )
 
 // line is a transform in one dimension: in values to out, on registers that it
@@ -82,17 +82,24 @@ func wino(f *vecFile) {
 		f.fn(name, "func(call *uintptr)", func(k *kern) { k.toPoints(l) })
 	}
 	fromPoints := func(name string, l line) {
-		f.fn(name, "func(call *uintptr)", func(k *kern) { k.fromPoints(l) })
+		f.fn(name, "func(call *uintptr)", func(k *kern) { k.fromPoints(l, false) })
+	}
+	withTails := func(name string, l line) {
+		f.fn(name+"Sum", "func(call *uintptr)", func(k *kern) { k.fromPoints(l, true) })
+		f.fn(name+"Pool", "func(call *uintptr)", func(k *kern) { k.pooledFromPoints(l) })
 	}
 	toPoints("winoInput4", lineInput4)
 	toPoints("winoGrad4", lineGrad4)
 	toPoints("winoWeights4", lineWeights4)
 	fromPoints("winoOutput4", lineOutput4)
+	withTails("winoOutput4", lineOutput4)
 	fromPoints("winoDW4", lineDW4)
+	winoStride2(toPoints, fromPoints, withTails)
 	toPoints("winoInput2", lineInput2)
 	toPoints("winoGrad2", lineGrad2)
 	toPoints("winoWeights2", lineWeights2)
 	fromPoints("winoOutput2", lineOutput2)
+	withTails("winoOutput2", lineOutput2)
 	fromPoints("winoDW2", lineDW2)
 }
 
@@ -236,20 +243,42 @@ func xSteps(call, base Register, n int) []Mem {
 	return m
 }
 
-// rowsAt loads the addresses of n rows of pixels at a channel.
-func rowsAt(call, at Register, n int) []Register {
-	rows := make([]Register, n)
-	for y := range rows {
-		rows[y] = GP64()
-		MOVQ(Mem{Base: call, Disp: winoRows + 8*y}, rows[y])
-		ADDQ(at, rows[y])
-	}
-	return rows
+// pixelRows finds rows of pixels at a channel.
+type pixelRows struct {
+	call, at Register
+	base     []Register // nil where there are too many rows for registers
 }
 
-// eachColumn runs f for n columns of pixels, with the offset of the column;
-// for a column that does not exist, absent runs instead.
-func (k *kern) eachColumn(call Register, n int, f func(x int, column Register), absent func(x int)) {
+// rowsAt prepares n rows.
+func rowsAt(call, at Register, n int) *pixelRows {
+	r := &pixelRows{call: call, at: at}
+	if n > 6 {
+		return r
+	}
+	for y := range n {
+		p := GP64()
+		MOVQ(Mem{Base: call, Disp: winoRows + 8*y}, p)
+		ADDQ(at, p)
+		r.base = append(r.base, p)
+	}
+	return r
+}
+
+// mem is the pixel of row y at an offset from the first column.
+func (r *pixelRows) mem(y int, offset Register) Mem {
+	if r.base != nil {
+		return Mem{Base: r.base[y], Index: offset, Scale: 1}
+	}
+	p := GP64()
+	MOVQ(Mem{Base: r.call, Disp: winoRows + 8*y}, p)
+	ADDQ(r.at, p)
+	return Mem{Base: p, Index: offset, Scale: 1}
+}
+
+// eachColumn runs f for n columns of pixels, with the offset of the column,
+// which grows by a pixel after every so many; for a column that does not
+// exist, absent runs instead.
+func (k *kern) eachColumn(call Register, n, every int, f func(x int, column Register), absent func(x int)) {
 	column := GP64()
 	XORQ(column, column)
 	for x := range n {
@@ -265,7 +294,7 @@ func (k *kern) eachColumn(call Register, n int, f func(x int, column Register), 
 			absent(x)
 			Label(next)
 		}
-		if x < n-1 {
+		if x < n-1 && x%every == every-1 {
 			ADDQ(Mem{Base: call, Disp: winoPixel}, column)
 		}
 	}
@@ -295,14 +324,14 @@ func (k *kern) toPoints(l line) {
 func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register) {
 	t := k.newBetween(call, len(p.out), l.in)
 	rows := rowsAt(call, at, l.in)
-	k.eachColumn(call, l.in, func(x int, column Register) {
+	k.eachColumn(call, l.in, 1, func(x int, column Register) {
 		if part <= 0 {
 			fetchAhead(l, x, call, column, rows)
 		}
 		d := make([]VecVirtual, l.in)
 		for _, y := range p.in {
 			d[y] = k.vec()
-			VMOVUPS(Mem{Base: rows[y], Index: column, Scale: 1}, d[y])
+			VMOVUPS(rows.mem(y, column), d[y])
 		}
 		v := l.do(k, d, part)
 		for i, y := range p.out {
@@ -328,43 +357,60 @@ func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register
 }
 
 // fromPoints transforms points back to pixels: rows first, then columns.
-func (k *kern) fromPoints(l line) {
+// With a tail it goes on from there, see sumTail.
+func (k *kern) fromPoints(l line, tail bool) {
 	k.winoLoop(l, func(call, points, at Register) {
-		t := k.newBetween(call, l.in, l.out)
-		row := GP64()
-		MOVQ(points, row)
-		from := xSteps(call, row, l.in)
-		for y := range l.in {
-			d := make([]VecVirtual, l.in)
-			for x := range d {
-				d[x] = k.vec()
-				VMOVUPS(from[x], d[x])
-			}
-			for x, v := range l.do(k, d, -1) {
-				t.set(y, x, v)
-			}
-			if y < l.in-1 {
-				ADDQ(Mem{Base: call, Disp: winoYStep}, row)
-			}
-		}
+		t := k.rowsFromPoints(l, call, points)
 		rows := rowsAt(call, at, l.out)
-		k.eachColumn(call, l.out, func(x int, column Register) {
+		k.eachColumn(call, l.out, 1, func(x int, column Register) {
 			fetchAhead(l, x, call, column, rows)
-			d := make([]VecVirtual, l.in)
-			for y := range d {
-				d[y] = t.get(y, x)
-			}
-			v := l.do(k, d, -1)
+			v := t.column(l, x)
 			k.addBias(call, at, v)
+			if tail {
+				place := GP64()
+				LEAQ(Mem{Base: column, Index: at, Scale: 1}, place)
+				k.sumTail(call, at, place, v)
+			}
 			for y := range v {
-				VMOVUPS(v[y], Mem{Base: rows[y], Index: column, Scale: 1})
+				VMOVUPS(v[y], rows.mem(y, column))
 			}
 		}, nil)
 	})
 }
 
+// rowsFromPoints transforms the rows of points.
+func (k *kern) rowsFromPoints(l line, call, points Register) *between {
+	t := k.newBetween(call, l.in, l.out)
+	row := GP64()
+	MOVQ(points, row)
+	from := xSteps(call, row, l.in)
+	for y := range l.in {
+		d := make([]VecVirtual, l.in)
+		for x := range d {
+			d[x] = k.vec()
+			VMOVUPS(from[x], d[x])
+		}
+		for x, v := range l.do(k, d, -1) {
+			t.set(y, x, v)
+		}
+		if y < l.in-1 {
+			ADDQ(Mem{Base: call, Disp: winoYStep}, row)
+		}
+	}
+	return t
+}
+
+// column transforms column x of rows that have been transformed.
+func (t *between) column(l line, x int) []VecVirtual {
+	d := make([]VecVirtual, l.in)
+	for y := range d {
+		d[y] = t.get(y, x)
+	}
+	return l.do(t.k, d, -1)
+}
+
 // fetchAhead fetches the pixels of column x for a later tile.
-func fetchAhead(l line, x int, call, column Register, rows []Register) {
+func fetchAhead(l line, x int, call, column Register, rows *pixelRows) {
 	if !slices.Contains(l.core, x) {
 		return
 	}
@@ -372,7 +418,7 @@ func fetchAhead(l line, x int, call, column Register, rows []Register) {
 	MOVQ(Mem{Base: call, Disp: winoAhead}, later)
 	ADDQ(column, later)
 	for _, y := range l.core {
-		PREFETCHT0(Mem{Base: rows[y], Index: later, Scale: 1})
+		PREFETCHT0(rows.mem(y, later))
 	}
 }
 
@@ -400,7 +446,7 @@ type between struct {
 // newBetween returns room for rows x cols values.
 func (k *kern) newBetween(call Register, rows, cols int) *between {
 	t := &between{k: k, cols: cols}
-	if !k.wide {
+	if !k.wide || rows*cols > 24 {
 		t.tmp = GP64()
 		MOVQ(Mem{Base: call, Disp: winoTmp}, t.tmp)
 		return t
