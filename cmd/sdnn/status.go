@@ -11,6 +11,7 @@ import (
 	"sdnn/ingest"
 	"sdnn/ingest/synth"
 	"sdnn/nn"
+	"sdnn/nn/cuda"
 	"sdnn/train"
 )
 
@@ -93,6 +94,7 @@ var kinds = []struct {
 	{exitUsage, as[*train.ConflictError]},
 	{exitUsage, as[*train.MismatchError]},
 	{exitUsage, as[*nn.UnsupportedError]},
+	{exitUsage, as[*cuda.MemoryError]},
 }
 
 func is(target error) func(error) bool {

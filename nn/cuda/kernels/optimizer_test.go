@@ -119,7 +119,7 @@ func TestSGDGolden(t *testing.T) {
 		Init map[string]any
 		F64  struct{ Step1, Step2 step }
 	}
-	golden(t, "cnn/testdata/net_vgg3.json", &g)
+	golden(t, "testdata/golden/net_vgg3.json", &g)
 	o := nn.NewSGD(g.SGD.WeightDecay)
 	o.Momentum = g.SGD.Momentum
 	for name := range g.F64.Step1.Grads {

@@ -373,6 +373,9 @@ func TestClosedCardRefuses(t *testing.T) {
 
 // What a step does allocates nothing.
 func TestStepAllocatesNothing(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
 	c, _ := openStub(t)
 	s, f := newStream(t, c), probe(t, c)
 	p := upload(t, c, s, make([]float32, 64))

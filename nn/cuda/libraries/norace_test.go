@@ -1,0 +1,5 @@
+//go:build !race
+
+package libraries
+
+const raced = false
