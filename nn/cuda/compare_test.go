@@ -63,8 +63,10 @@ func compare(t *testing.T, e nn.Engine, m *nn.Model, o nn.CompileOptions, share 
 }
 
 // Whatever is fused, image nets train on the card as on the processor.
-func TestImageNetsAgainstCPU(t *testing.T) {
-	e := computing(t)
+func TestImageNetsAgainstCPU(t *testing.T) { imageNetsAgainstCPU(t, computing(t)) }
+
+func imageNetsAgainstCPU(t *testing.T, e nn.Engine) {
+	t.Helper()
 	for _, kind := range imageNets {
 		for _, s := range [][4]int{{3, 4, 6, 16}, {3, 5, 7, 5}} { // batch, height, width, channels
 			m := imageNet(kind, s[0], s[1], s[2], s[3])
@@ -77,8 +79,10 @@ func TestImageNetsAgainstCPU(t *testing.T) {
 
 // bf16 keeps about three digits: a run in it stays near one in float32. What
 // it must not do is lose a term, a mask or a scale.
-func TestBF16AgainstCPU(t *testing.T) {
-	e := computing(t)
+func TestBF16AgainstCPU(t *testing.T) { bf16AgainstCPU(t, computing(t)) }
+
+func bf16AgainstCPU(t *testing.T, e nn.Engine) {
+	t.Helper()
 	for _, kind := range imageNets {
 		t.Run(kind, func(t *testing.T) {
 			near16(t, e, imageNet(kind, 4, 4, 6, 8), nn.NewSGD(5e-4))

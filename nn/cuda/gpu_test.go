@@ -1,0 +1,43 @@
+package cuda_test
+
+import (
+	"os"
+	"testing"
+
+	"sdnn/nn/conformance"
+	"sdnn/nn/cuda"
+	"sdnn/nn/cuda/libraries"
+)
+
+// Tests on a real card. Without one they are skipped, unless SDNN_TEST_GPU is
+// set: then there must be one (make test-gpu).
+
+func onCard(t *testing.T) *cuda.Engine {
+	t.Helper()
+	card, err := libraries.Open(0)
+	if err != nil {
+		if os.Getenv("SDNN_TEST_GPU") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	e, err := cuda.New(card, cuda.Options{CacheDir: cacheDir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("Engine.Close: %v", err)
+		}
+		if err := card.Close(); err != nil {
+			t.Errorf("Card.Close: %v", err)
+		}
+	})
+	return e
+}
+
+func TestGPUConformance(t *testing.T) { conformance.Run(t, onCard(t), conformance.AllOps) }
+
+func TestGPUImageNetsAgainstCPU(t *testing.T) { imageNetsAgainstCPU(t, onCard(t)) }
+
+func TestGPUBF16AgainstCPU(t *testing.T) { bf16AgainstCPU(t, onCard(t)) }
