@@ -29,6 +29,7 @@ type benchOptions struct {
 	classes   int
 	engine    string
 	precision string
+	fast      bool
 	profile   bool
 	sort      string
 	flags     *pflag.FlagSet
@@ -59,6 +60,7 @@ direct algorithm does; the floor of one by Winograd's counts the multiplications
 	f.IntVar(&o.classes, "classes", 0, "outputs of the network (default 3962, YouTube-8M's classes and 100 subclasses; for image networks 12)")
 	f.StringVar(&o.engine, "engine", "auto", strings.Join(engineNames, ", "))
 	f.StringVar(&o.precision, "precision", string(nn.F32), precisionHelp)
+	f.BoolVar(&o.fast, "fast", false, fastHelp)
 	f.BoolVar(&o.profile, "profile", false, "also the time of each op and how far it is from its floor, if the engine measures it")
 	f.StringVar(&o.sort, "sort", opsByLost, "--profile: `order` of the ops: lost (time above the floor) or time, the largest first; run, all in the order of the step")
 	require(cmd, "net")
@@ -91,7 +93,7 @@ func runBench(ctx context.Context, a *app, o *benchOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	engine, stop, err := newEngine(a, o.engine)
+	engine, stop, err := newEngine(a, o.engine, o.fast)
 	if err != nil {
 		return err
 	}

@@ -19,13 +19,16 @@ var precisionNames = []string{string(nn.F32), string(nn.TF32), string(nn.BF16)}
 // precisionHelp is what --help says of --precision.
 const precisionHelp = "f32, bf16 where the engine has it, or tf32 with --engine cuda"
 
+// fastHelp is what --help says of --fast.
+const fastHelp = "--engine cuda: also convolutions that are faster and may end in other last bits from run to run"
+
 // openCUDA starts the engine for NVIDIA cards, on the first one, and returns what stops it.
-func openCUDA() (nn.Engine, func(), error) {
+func openCUDA(fast bool) (nn.Engine, func(), error) {
 	card, err := libraries.Open(0)
 	if err != nil {
 		return nil, nil, err
 	}
-	e, err := cuda.New(card, cuda.Options{})
+	e, err := cuda.New(card, cuda.Options{Fast: fast})
 	if err != nil {
 		return nil, nil, errors.Join(err, card.Close())
 	}
@@ -49,22 +52,25 @@ func engineList(gpus libraries.Report) []engineInfo {
 }
 
 // newEngine starts the engine that --engine names, and returns what stops it. With auto that is an NVIDIA card if there is one
-// that can be used. If there is one that cannot, the log says why; a machine without one needs no explanation.
-func newEngine(a *app, name string) (nn.Engine, func(), error) {
+// that can be used. If there is one that cannot, the log says why; a machine without one needs no explanation. fast is --fast:
+// the engines that have no use for it refuse it.
+func newEngine(a *app, name string, fast bool) (nn.Engine, func(), error) {
 	if err := known("--engine", name, engineNames); err != nil {
 		return nil, nil, err
 	}
 	switch {
+	case fast && (name == "cpu" || name == "gorgonia"):
+		return nil, nil, usagef("--fast is for --engine cuda; the %s engine always ends in the same bits", name)
 	case name == "gorgonia":
 		return gorgonia.New(), func() {}, nil
 	case name == "cuda":
-		e, stop, err := openCUDA()
+		e, stop, err := openCUDA(fast)
 		if err != nil {
 			return nil, nil, usagef("--engine cuda: %w; or use --engine cpu", err)
 		}
 		return e, stop, nil
 	case name == "auto" && libraries.Present():
-		e, stop, err := openCUDA()
+		e, stop, err := openCUDA(fast)
 		if err == nil {
 			return e, stop, nil
 		}

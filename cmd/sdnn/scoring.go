@@ -71,7 +71,7 @@ func newScoring(a *app, o *scoringOptions) (*scoring, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, stop, err := newEngine(a, o.engine)
+	engine, stop, err := newEngine(a, o.engine, false)
 	if err != nil {
 		store.Close()
 		return nil, err

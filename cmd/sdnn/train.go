@@ -70,6 +70,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.String("protocol", "", "images: authors, for --neglect-score authors --pairing-rule wrapped --validate-split test --validate-fraction 0")
 	f.String("engine", d.Engine, strings.Join(engineNames, ", "))
 	f.String("precision", string(d.Precision), precisionHelp)
+	f.Bool("fast", d.Fast, fastHelp)
 	f.Int("limit", d.Limit, "train on the first `rows` only (0: all)")
 	f.Int64("max-steps", d.MaxSteps, "stop each stage after so many `steps` (0: no limit)")
 	f.Float64("validate-fraction", d.ValidateFraction, "part of the train split held out to choose the best checkpoint; 0: train on all, best is last")
@@ -137,7 +138,7 @@ func runTrain(ctx context.Context, a *app, o *trainOptions) error {
 	if err != nil {
 		return err
 	}
-	engine, stop, err := newEngine(a, cfg.Engine)
+	engine, stop, err := newEngine(a, cfg.Engine, cfg.Fast)
 	if err != nil {
 		return err
 	}
