@@ -28,7 +28,8 @@ func GemmDeep(p *pool.Pool, m, n, k, part int, a, b Matrix, c, work []float32) {
 	}
 	j := takeJob(p.Threads())
 	j.part = part
-	j.multiply(p, gemmPaths[path], gemmKC, m, n, k, a, b, work[:GemmDeepWork(m, n, k, part)], n, false, nil)
+	work = work[:parts*m*n] // a small batch has fewer parts than work has room for
+	j.multiply(p, gemmPaths[path], gemmKC, m, n, k, a, b, work, n, false, nil)
 	j.deep.c, j.deep.parts, j.deep.size = c[:m*n], work, m*n
 	p.Run(ceilDiv(m*n, deepBlock), j.deep.run)
 	j.release()
