@@ -62,8 +62,8 @@ func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sdnn",
 		Short: "Train and evaluate classifiers that do not neglect classes",
-		Long: `sdnn trains and evaluates classifiers on YouTube-8M features and small images with the subclass deep neural network method: it finds
-the classes that plain training neglects, splits them into subclasses, and trains a network for those.
+		Long: `sdnn trains and evaluates classifiers on YouTube-8M features and small images with the subclass deep neural
+network method: it finds the classes that plain training neglects, splits them into subclasses, and trains a network for those.
 
 The way of the data: raw files --ingest--> store --train--> run --eval, predict--> metrics, predictions.`,
 		SilenceUsage:       true,
