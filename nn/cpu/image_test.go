@@ -405,33 +405,6 @@ func imageNets(t *testing.T) []*nn.Model {
 	return []*nn.Model{vgg, cnn.WRN(s, 2, []int{16, 32, 20}), normNet("two readers of the relu", 21, 9, 7, 20)}
 }
 
-// The image nets' bits depend neither on the threads nor on the register's width.
-func TestImageNetsGiveTheSameBits(t *testing.T) {
-	for i, m := range imageNets(t) {
-		run := func(threads int) string {
-			params, losses, thetas := train(t, engine(t, threads), imageNets(t)[i], nn.NewSGD(5e-4), 2)
-			return fmt.Sprint(params, losses, thetas)
-		}
-		for _, level := range kernel.Levels {
-			t.Run(fmt.Sprintf("%s/%v", m.Name, level), func(t *testing.T) {
-				useLevel(t, level)
-				want := run(1)
-				for _, threads := range []int{2, 5} {
-					if run(threads) != want {
-						t.Errorf("%d threads end in other bits than 1", threads)
-					}
-				}
-				if level == kernel.AVX512 {
-					useLevel(t, kernel.AVX2)
-					if run(2) != want {
-						t.Error("AVX2 and AVX-512 end in different bits")
-					}
-				}
-			})
-		}
-	}
-}
-
 // A step of an image net in its steady state allocates nothing.
 func TestImageStepAllocatesNothing(t *testing.T) {
 	for _, m := range imageNets(t) {

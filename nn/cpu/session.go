@@ -20,6 +20,7 @@ type session struct {
 	options nn.CompileOptions
 
 	feeds   [slots]nn.Feed
+	arena   []float32            // planned memory, shared: one program runs at a time
 	tensors map[string][]float32 // parameters, constants, optimiser state by name
 	state   []nn.StateTensor
 	frees   []func()
@@ -72,10 +73,10 @@ func newSession(p *pool.Pool, m *nn.Model, o nn.CompileOptions) (*session, error
 	if s.train != nil {
 		size = max(size, s.train.plan.Size)
 	}
-	arena := s.alloc(size) // shared: one program runs at a time
-	s.bind(s.eval, arena)
+	s.arena = s.alloc(size)
+	s.bind(s.eval)
 	if s.train != nil {
-		s.bind(s.train, arena)
+		s.bind(s.train)
 	}
 	s.makeFeeds()
 	return s, nil
@@ -109,8 +110,8 @@ func (s *session) lower(purpose nn.Purpose) (*compiled, error) {
 }
 
 // bind gives a program its memory.
-func (s *session) bind(c *compiled, arena []float32) {
-	b := &binder{s: s, plan: c.plan, arena: arena, root: c.root}
+func (s *session) bind(c *compiled) {
+	b := &binder{s: s, plan: c.plan, arena: s.arena, root: c.root}
 	for i := range c.ops {
 		c.run = append(c.run, c.ops[i].bind(b))
 	}
