@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"sdnn/internal/disk"
 )
 
 // WriterOptions has the choices of a Writer; the zero value is right for ingest.
@@ -101,7 +103,7 @@ func (w *Writer) open(o WriterOptions) error {
 		return writeError(w.dir, 0, err)
 	}
 	unlock, err := lockStore(w.dir)
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, disk.ErrLocked) {
 		return &BusyError{Dir: w.dir}
 	} else if err != nil {
 		return writeError(w.dir, 0, err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 
+	"sdnn/internal/disk"
 	"sdnn/subclass"
 	"sdnn/train/internal/durable"
 )
@@ -175,7 +176,7 @@ func removeRun(dir string) error {
 			}
 		}
 	}
-	return durable.SyncDir(dir)
+	return disk.SyncDir(dir)
 }
 
 // conflicts lists the flags in which asked differs from the run's settings.

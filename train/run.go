@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sdnn/features"
+	"sdnn/internal/disk"
 	"sdnn/nn"
 	"sdnn/subclass"
 	"sdnn/train/internal/durable"
@@ -68,7 +69,7 @@ func Run(ctx context.Context, cfg Config, o Options) (*Result, error) {
 		return nil, err
 	}
 	unlock, err := durable.Lock(filepath.Join(o.Dir, lockFile))
-	if errors.Is(err, durable.ErrLocked) {
+	if errors.Is(err, disk.ErrLocked) {
 		return nil, &BusyError{o.Dir}
 	} else if err != nil {
 		return nil, err
