@@ -344,7 +344,7 @@ func (in *imageIngestion) trouble(err error) (end bool, failure error) {
 	}
 	in.res.Skipped++
 	if bad.scope == oneRecord {
-		in.Warn(Warning{Kind: SkippedRecord, Message: bad.Error() + "; image skipped", Bad: bad})
+		in.Warn(Warning{Kind: SkippedRecord, Message: bad.damage() + "; image skipped", Bad: bad})
 		return false, nil
 	}
 	in.res.CutFiles++

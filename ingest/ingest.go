@@ -79,6 +79,8 @@ const (
 	DuplicateID   WarningKind = "duplicate-id"   // two rows have the same id; both are kept
 	EmptyFile     WarningKind = "empty-file"     // an input file holds no record
 	OtherSplit    WarningKind = "other-split"    // files of other splits in a folder were left out
+	// CompressedFile is a file in a folder that would have been read if it were not compressed.
+	CompressedFile WarningKind = "compressed-file"
 )
 
 // A Warning is something that did not stop the ingest but that a user should know.
@@ -108,7 +110,7 @@ type BadDataError struct {
 	What     string // the damaged part
 	Expected string
 	Found    string
-	Hint     string // what to do; may be empty
+	Hint     string // what to do; empty for the usual advice, if there is any
 	Err      error  // the error of the format's own package
 
 	scope scope
@@ -116,6 +118,18 @@ type BadDataError struct {
 
 // Error implements error.
 func (e *BadDataError) Error() string {
+	hint := e.Hint
+	if hint == "" && e.scope == oneRecord {
+		hint = "fetch the file again, or leave such records out with --skip-bad"
+	}
+	if hint != "" {
+		hint = "; " + hint
+	}
+	return e.damage() + hint
+}
+
+// damage is the error without what to do.
+func (e *BadDataError) damage() string {
 	s := e.File
 	switch {
 	case e.Record < 0 && e.Offset < 0:
@@ -126,11 +140,7 @@ func (e *BadDataError) Error() string {
 	default:
 		s += fmt.Sprintf(": record %d at offset %d", e.Record, e.Offset)
 	}
-	s += fmt.Sprintf(": %s: expected %s, found %s", e.What, e.Expected, e.Found)
-	if e.Hint != "" {
-		s += "; " + e.Hint
-	}
-	return s
+	return s + fmt.Sprintf(": %s: expected %s, found %s", e.What, e.Expected, e.Found)
 }
 
 // Unwrap returns the error of the format's own package.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"sdnn/features"
+	"sdnn/internal/disk"
 	"sdnn/nn"
 	"sdnn/subclass"
 )
@@ -38,6 +39,9 @@ type TrainedRun struct {
 func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 	if checkpoint != Best && checkpoint != Last {
 		return nil, &UsageError{"checkpoint", fmt.Sprintf("%q is neither %s nor %s", checkpoint, Best, Last)}
+	}
+	if file := disk.NotFolder(dir); file != "" {
+		return nil, &NoRunError{dir, "there is no run here: " + file + " is a file, and a run is a folder"}
 	}
 	path := checkpointFile(dir, checkpoint)
 	f, _, cfg, pos, err := openCheckpoint(path)

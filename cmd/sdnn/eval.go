@@ -85,6 +85,11 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 	case o.against != "" && o.run == "":
 		return usagef("--against compares runs: give --run; see sdnn eval --help")
 	}
+	if o.confusion != "" {
+		if err := checkFile("--confusion", o.confusion); err != nil {
+			return err
+		}
+	}
 	s, err := newScoring(a, &o.scoringOptions)
 	if err != nil {
 		return err
@@ -106,7 +111,7 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 			return openErr
 		case run.Config.Images():
 			images, err := evalImages(ctx, s, run, other, o)
-			if err == nil {
+			if images != nil {
 				a.print.result(images)
 			}
 			return err
