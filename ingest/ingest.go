@@ -16,6 +16,8 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"sdnn/features"
 )
@@ -46,6 +48,27 @@ type Options struct {
 	Warn     func(Warning)  // called in the order of the input, from one goroutine; may be nil
 
 	chunkRows int // rows of a chunk; 0 means defaultChunkRows
+}
+
+// settle gives the options that may be left out their values, and checks the
+// folder and the split. Images need no split.
+func (o *Options) settle(chunkRows int, images bool) error {
+	if o.Warn == nil {
+		o.Warn = func(Warning) {}
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	if o.chunkRows == 0 {
+		o.chunkRows = chunkRows
+	}
+	if o.Out == "" {
+		return usagef("no folder given for the store")
+	}
+	if !slices.Contains(splitNames, o.Split) && (o.Split != "" || !images) {
+		return usagef("split %q: expected one of %s", o.Split, strings.Join(splitNames, ", "))
+	}
+	return nil
 }
 
 // Progress is how far an ingest has come.

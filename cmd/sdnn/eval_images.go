@@ -137,15 +137,11 @@ func runEvalImagePredictions(ctx context.Context, s *scoring, o *evalOptions) (e
 // evalImagePredictions evaluates a file of predictions.
 func evalImagePredictions(split *features.Split, o *evalOptions) (*imagesResult, error) {
 	begun := time.Now()
-	f, err := os.Open(o.predictions)
-	if err != nil {
-		return nil, usagef("%w", err)
-	}
-	defer f.Close()
-	truth, err := newSplitTruth(split)
+	f, truth, err := openPredictions(split, o)
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
 	m, fit, err := eval.EvaluateImages(f, o.predictions, split.Manifest().Classes, truth)
 	if err != nil {
 		return nil, err
