@@ -73,11 +73,19 @@ func TestCompressed(t *testing.T) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
-	write("videos/train0000.tfrecord.xz", []byte(xzHeader))
-	shard(t, filepath.Join(dir, "videos", "train0001.tfrecord"), "a", "b")
-	write("videos/validate0000.tfrecord.xz", []byte(xzHeader))
-	warnings = nil
-	_, err = YT8M(context.Background(), Options{Paths: []string{filepath.Join(dir, "videos")}, Out: filepath.Join(t.TempDir(), "s"), Split: "train",
+}
+
+// Of videos too, those of the split that is wanted.
+func TestCompressedVideos(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"train0000.tfrecord.xz", "validate0000.tfrecord.xz"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(xzHeader), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shard(t, filepath.Join(dir, "train0001.tfrecord"), "a", "b")
+	var warnings []Warning
+	_, err := YT8M(context.Background(), Options{Paths: []string{dir}, Out: filepath.Join(t.TempDir(), "s"), Split: "train",
 		Warn: func(w Warning) { warnings = append(warnings, w) }})
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Message, "leaving out train0000.tfrecord.xz, which") {
 		t.Errorf("a folder of videos: %v, %v", warnings, err)

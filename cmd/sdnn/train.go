@@ -53,7 +53,7 @@ the test split, so that the error rate on that split is better than on new image
 	f := cmd.Flags()
 	o.flags = f
 	f.StringVar(&o.data, "data", "", "the `store` to train on")
-	f.StringVar(&o.out, "out", "", "the folder of the run")
+	f.StringVar(&o.out, "out", "", "the `folder` of the run: new or empty, or with --resume or --overwrite one that holds a run")
 	f.BoolVar(&o.resume, "resume", false, "go on with the run in --out if there is one")
 	f.BoolVar(&o.overwrite, "overwrite", false, "remove the run in --out first")
 	f.Float64Var(&o.checkpointMinutes, "checkpoint-minutes", 10, "minutes between checkpoints inside an epoch")

@@ -56,7 +56,7 @@ func availableIn(root fs.FS) (free int, of string) {
 		}
 		// A limit holds for all groups below. In a container the path may be
 		// that of the host: then the container's own group is the root here.
-		for dir := path.Join(mount, part[2]); strings.HasPrefix(dir, mount); dir = path.Dir(dir) {
+		for dir := path.Join(mount, path.Join("/", part[2])); strings.HasPrefix(dir, mount); dir = path.Dir(dir) {
 			if left := read(root, dir, swap); left < free {
 				free, of = left, ofGroup
 			}

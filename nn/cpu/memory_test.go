@@ -131,6 +131,7 @@ func TestAvailableMemory(t *testing.T) {
 			v2 + "a/b/memory.stat": "anon 4\ninactive_file 300000\nactive_file 20000\nslab_reclaimable 1000\n"}, 1321000, group},
 		{"v2, the group above", map[string]string{"proc/meminfo": mem, "proc/self/cgroup": "0::/a/b\n", v2 + "a/b/memory.max": "3000000\n", v2 + "a/b/memory.current": "2000\n",
 			v2 + "a/memory.max": "2500000", v2 + "a/memory.current": "2000000"}, 500000, group},
+		{"v2, a group outside of the namespace", map[string]string{"proc/meminfo": mem, "proc/self/cgroup": "0::/../../x\n", v2 + "memory.max": "3000\n", v2 + "memory.current": "1000\n"}, 2000, group},
 		{"v2, more taken than allowed", map[string]string{"proc/meminfo": mem, "proc/self/cgroup": "0::/\n", v2 + "memory.max": "3000\n", v2 + "memory.current": "4000\n"}, 0, group},
 		{"v2, swap of the group", map[string]string{"proc/meminfo": mem + "SwapFree: 50 kB\n", "proc/self/cgroup": "0::/\n", v2 + "memory.max": "3000\n", v2 + "memory.current": "1000\n",
 			v2 + "memory.swap.max": "700\n", v2 + "memory.swap.current": "100\n"}, 2600, group},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -212,4 +213,33 @@ func steps(t *testing.T, n stepNet, threads int) (all []*bits) {
 		fresh.s.Close()
 	}
 	return all
+}
+
+// An evaluation's scores do not depend on the batch that a session is made for.
+func TestEvaluationIsTheSameForAnyBatch(t *testing.T) {
+	for _, n := range stepNets() {
+		var want []float32
+		for _, batch := range []int{n.build().Batch, n.tail} {
+			s, err := engine(t, 2).Compile(n.build().WithBatch(batch), nn.CompileOptions{Precision: n.o.Precision})
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := s.Feed(0)
+			for i := range x.Features {
+				nn.FillNormal(x.Features[i], 7) // begins with the same numbers, however long
+			}
+			x.Rows = n.tail
+			scores, _, err := s.Forward(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := append(slices.Clone(scores), s.Penultimate()...)
+			if want == nil {
+				want = got
+			} else if !sameBits(got, want) {
+				t.Errorf("%s: a session for batches of %d scores %d rows otherwise than one for larger batches", n.name, batch, n.tail)
+			}
+			s.Close()
+		}
+	}
 }
