@@ -119,8 +119,13 @@ func (s *session) planned() int {
 
 // short is the error of a session that does not fit.
 func (s *session) short(free int, of string, need int, atLeast bool) error {
-	// The smallest batch that does not fit, in 1..Batch: what fits is one less.
-	fits := sort.Search(s.model.Batch, func(i int) bool { return !s.fits(i+1, free) })
+	// The smallest batch that does not fit, in 1..Batch: what fits is one less. A
+	// little is left, so that it still fits when it is tried.
+	left := free - free/64
+	fits := sort.Search(s.model.Batch, func(i int) bool { return !s.fits(i+1, left) })
+	if fits == 0 && s.fits(1, free) {
+		fits = 1
+	}
 	return &nn.MemoryError{Engine: "cpu", Model: s.model.Name, Batch: s.model.Batch, Of: of, Need: need, AtLeast: atLeast, Free: free, Fits: fits,
 		Advice: "stop what else runs here, or take a smaller network"}
 }

@@ -56,8 +56,8 @@ func TestMemoryMessage(t *testing.T) {
 				t.Fatalf("%s: the batch of %d that fits: %v", name, short.Fits, err)
 			}
 			s.Close()
-			if _, err := e.Compile(build(short.Fits+1), o); !errors.As(err, &short) {
-				t.Errorf("%s: a batch of one more than fits: %v", name, err)
+			if _, err := e.Compile(build(short.Fits+short.Fits/16+1), o); !errors.As(err, &short) {
+				t.Errorf("%s: a batch of a sixteenth more than fits: %v", name, err)
 			}
 		}
 		e.SetAvailable(1000, "a few bytes")
