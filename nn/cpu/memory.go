@@ -11,6 +11,9 @@ import (
 // needs is enough: what follows from it in whole numbers is still exact below.
 const certain = 1 << 50
 
+// threadScratch is about the number of values of a thread's own workspace (pool.Scratch).
+const threadScratch = 1 << 19
+
 // needs is the memory of a session in bytes: all that it takes before its first
 // step and in it.
 func (s *session) needs() int {
@@ -26,8 +29,8 @@ func (s *session) needs() int {
 			}
 		}
 	}
-	// Products pack the operand that is worth it: once in the memory of the jobs.
-	floats += min(kernel.GemmPacked, largest)
+	// Products pack an operand whole, up to a bound, with a margin around it, and every thread its parts.
+	floats += min(kernel.GemmPacked, largest+largest/16) + s.pool.Threads()*threadScratch
 	perRow := slots*8 + 8 + 24 + s.options.Beside // Keys, rowLoss, listed
 	return 4*(floats+stateSize(m, s.options)+slots*featureSize(m)) + n*perRow
 }

@@ -80,7 +80,7 @@ func (s *session) plan() (err error) {
 }
 
 func (s *session) alloc(n int) []float32 {
-	data, free := alloc(n)
+	data, free := pool.Alloc(n)
 	s.frees = append(s.frees, free)
 	return data
 }

@@ -1,5 +1,7 @@
 package kernel
 
+import "sdnn/nn/cpu/pool"
+
 // Where many tiles lie beside one another, each row of A is packed as many
 // times. Then A is better packed once, before all tiles:
 //
@@ -35,7 +37,11 @@ func (j *gemmJob) planPacked() bool {
 		return false
 	}
 	if len(j.packedMemory) < size {
-		j.packedMemory = make([]float32, size)
+		// Not left to the collector: a step asks for more several times, and what it has outgrown would stay part of the process.
+		if j.freePacked != nil {
+			j.freePacked()
+		}
+		j.packedMemory, j.freePacked = pool.Alloc(size)
 	}
 	j.packed = j.packedMemory[:size]
 	g.byRows = true
