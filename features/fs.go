@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"sdnn/internal/disk"
 )
 
 // fileSystem is what writing and recovery do to the disk. Tests put one in its place that fails, or stops for good, at any step.
@@ -34,7 +36,7 @@ func (osFS) Create(path string) (storeFile, error) {
 
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 func (osFS) Remove(path string) error     { return os.Remove(path) }
-func (osFS) SyncDir(dir string) error     { return syncDir(dir) }
+func (osFS) SyncDir(dir string) error     { return disk.SyncDir(dir) }
 
 // writeFile writes data under a temporary name, makes it durable and moves it to path. The move is not durable before SyncDir.
 func writeFile(fsys fileSystem, path string, data []byte) error {
@@ -67,7 +69,7 @@ type WriteError struct {
 func (e *WriteError) Error() string {
 	hint := "the store is as it was"
 	switch {
-	case diskFull(e.Err):
+	case disk.Full(e.Err):
 		hint = "free some space or write to another disk; the store is as it was"
 	case errors.Is(e.Err, fs.ErrPermission):
 		hint = "check who may write to the folder; the store is as it was"

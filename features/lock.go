@@ -4,13 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+
+	"sdnn/internal/disk"
 )
 
-// errLocked says that another writer holds the lock.
-var errLocked = errors.New("locked")
-
 // lockStore makes the caller the only writer of the store in dir until unlock. The lock is the kernel's, so it dies with its
-// holder; whoever gets it may take everything unfinished in dir for a dead writer's. The error is errLocked if there is a holder.
+// holder; whoever gets it may take everything unfinished in dir for a dead writer's. The error is disk.ErrLocked if there is a holder.
 func lockStore(dir string) (unlock func() error, err error) {
 	path := filepath.Join(dir, lockName)
 	for {
@@ -18,7 +17,7 @@ func lockStore(dir string) (unlock func() error, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := lockFile(f); err != nil {
+		if err := disk.Lock(f); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
 		// The last holder removes the file: if it did so between our open and our lock, we have locked a file that nobody else

@@ -27,37 +27,7 @@ func willNeed(data []byte, from, to int) {
 	_ = unix.Madvise(data[from:to:to], unix.MADV_WILLNEED)
 }
 
-// lockFile takes an exclusive lock that ends with the process, or returns errLocked.
-func lockFile(f *os.File) error {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return errLocked
-		default:
-			return err
-		}
-	}
-}
-
 // unlockFile removes the lock file before the lock goes, so that nobody can lock a file that is about to vanish unseen: see lockStore.
 func unlockFile(f *os.File) error {
 	return errors.Join(os.Remove(f.Name()), f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		err = nil // file systems without directory sync have nothing to offer
-	}
-	return errors.Join(err, d.Close())
-}
-
-func diskFull(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

@@ -1,7 +1,6 @@
 package features
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -31,26 +30,9 @@ func unmapFile(data []byte) error {
 // willNeed is a hint that Windows' own read-ahead makes unnecessary.
 func willNeed([]byte, int, int) {}
 
-// lockFile takes an exclusive lock that ends with the process, or returns errLocked.
-func lockFile(f *os.File) error {
-	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
-	err := windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, new(windows.Overlapped))
-	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {
-		return errLocked
-	}
-	return err
-}
-
 // unlockFile closes first: an open file cannot be removed. If another writer has opened it meanwhile, the file stays, and is its.
 func unlockFile(f *os.File) error {
 	err := f.Close()
 	_ = os.Remove(f.Name())
 	return err
-}
-
-// syncDir does nothing: NTFS journals its folders and has no call to flush one.
-func syncDir(string) error { return nil }
-
-func diskFull(err error) bool {
-	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }

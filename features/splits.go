@@ -61,26 +61,30 @@ func (t *Splits) Append(i int, r *Rows) error { return t.writers[i].Append(r) }
 
 // Commit makes all splits part of the store, whole and durable, or returns an error and leaves the store as it was. See
 // Writer.Commit.
-func (t *Splits) Commit() ([]SplitInfo, error) {
-	first := t.writers[0]
+func (t *Splits) Commit() ([]SplitInfo, error) { return commit(t.writers, t.Abort) }
+
+// commit makes the splits of writers of one store, the first of which holds its lock, part of the store; abort gives all of
+// them up. The infos are nil unless the commit holds.
+func commit(writers []*Writer, abort func() error) ([]SplitInfo, error) {
+	first := writers[0]
 	if first.done {
 		panic("features: Commit after Commit or Abort")
 	}
 	j := &journal{FormatVersion: FormatVersion, Manifest: first.old}
-	infos := make([]SplitInfo, len(t.writers))
-	for i, w := range t.writers {
+	infos := make([]SplitInfo, len(writers))
+	for i, w := range writers {
 		if err := w.seal(&infos[i], j); err != nil {
-			return nil, errors.Join(err, t.Abort())
+			return nil, errors.Join(err, abort())
 		}
 	}
 	j.Remove = first.old.outdated(j.Manifest)
 	if err := j.Manifest.validate(); err != nil { // more rows or shards than a split may have
-		return nil, errors.Join(fmt.Errorf("%s: cannot commit: %w", first.dir, err), t.Abort())
+		return nil, errors.Join(fmt.Errorf("%s: cannot commit: %w", first.dir, err), abort())
 	}
 	if err := j.begin(first.fsys, first.dir); err != nil {
-		return nil, errors.Join(err, t.Abort())
+		return nil, errors.Join(err, abort())
 	}
-	for _, w := range t.writers {
+	for _, w := range writers {
 		w.done = true
 	}
 	if _, err := j.finish(first.fsys, first.dir); err != nil {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"sdnn/internal/disk"
 )
 
 // Store is an open store. It is safe for concurrent use.
@@ -57,7 +59,7 @@ func settle(dir string, deadline time.Time) error {
 			return unlock()
 		case !committing:
 			return nil // a writer before its commit, or a folder that cannot be written to: the old store is whole
-		case !errors.Is(err, errLocked):
+		case !errors.Is(err, disk.ErrLocked):
 			return &PendingError{Dir: dir, Err: err}
 		case time.Now().After(deadline):
 			return &BusyError{Dir: dir}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"sdnn/internal/disk"
 )
 
 // WriterOptions has the choices of a Writer; the zero value is right for ingest.
@@ -101,7 +103,7 @@ func (w *Writer) open(o WriterOptions) error {
 		return writeError(w.dir, 0, err)
 	}
 	unlock, err := lockStore(w.dir)
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, disk.ErrLocked) {
 		return &BusyError{Dir: w.dir}
 	} else if err != nil {
 		return writeError(w.dir, 0, err)
@@ -206,40 +208,11 @@ func (w *Writer) check(r *Rows) {
 // Commit makes the split part of the store, whole and durable, or returns an error and leaves the store as it was. An error that
 // is a *PendingError means that the commit holds but its last renames are left to whoever opens the store next.
 func (w *Writer) Commit() (SplitInfo, error) {
-	if w.done {
-		panic("features: Commit after Commit or Abort")
+	infos, err := commit([]*Writer{w}, w.Abort)
+	if infos == nil {
+		return SplitInfo{}, err
 	}
-	if w.err == nil && !w.cur.empty() {
-		w.err = w.flush()
-	}
-	var shards []ShardInfo
-	if w.err == nil {
-		shards, w.err = w.out.finish()
-	}
-	if w.err != nil {
-		return SplitInfo{}, errors.Join(w.err, w.Abort())
-	}
-	info := &SplitInfo{Shards: shards}
-	j := &journal{FormatVersion: FormatVersion}
-	for i := range shards {
-		sh := &shards[i]
-		sh.File = shardName(w.split, i, len(shards))
-		info.Rows += sh.Rows
-		j.Renames = append(j.Renames, rename{From: shardPartName(w.split, i), To: sh.File})
-	}
-	j.Manifest = w.old.withSplit(w.schema, w.split, info)
-	j.Remove = w.old.outdated(j.Manifest)
-	if err := j.Manifest.validate(); err != nil { // more rows or shards than a split may have
-		return SplitInfo{}, errors.Join(fmt.Errorf("%s: cannot commit: %w", w.dir, err), w.Abort())
-	}
-	if err := j.begin(w.fsys, w.dir); err != nil {
-		return SplitInfo{}, errors.Join(err, w.Abort())
-	}
-	w.done = true
-	if _, err := j.finish(w.fsys, w.dir); err != nil {
-		return *info, errors.Join(&PendingError{Dir: w.dir, Err: err}, w.close())
-	}
-	return *info, w.close()
+	return infos[0], err
 }
 
 // Abort removes what was written and leaves the store as it was. After Commit it does nothing.

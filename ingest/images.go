@@ -169,21 +169,10 @@ type imageIngestion struct {
 
 // settle checks the options and finds files and class names.
 func (in *imageIngestion) settle() error {
-	if in.Warn == nil {
-		in.Warn = func(Warning) {}
+	if err := in.Options.settle(imageChunkRows, true); err != nil {
+		return err
 	}
-	if in.Progress == nil {
-		in.Progress = func(Progress) {}
-	}
-	if in.chunkRows == 0 {
-		in.chunkRows = imageChunkRows
-	}
-	switch {
-	case in.Out == "":
-		return usagef("no folder given for the store")
-	case in.Split != "" && !slices.Contains(splitNames, in.Split):
-		return usagef("split %q: expected one of %s", in.Split, strings.Join(splitNames, ", "))
-	case in.Classes != 0 && in.Classes != in.set.classes:
+	if in.Classes != 0 && in.Classes != in.set.classes {
 		return usagef("%d classes: %s has %d", in.Classes, in.set.name, in.set.classes)
 	}
 	files, err := in.set.find(in.Paths, in.Split, in.Warn)
@@ -344,7 +333,7 @@ func (in *imageIngestion) trouble(err error) (end bool, failure error) {
 	}
 	in.res.Skipped++
 	if bad.scope == oneRecord {
-		in.Warn(Warning{Kind: SkippedRecord, Message: bad.Error() + "; image skipped", Bad: bad})
+		in.Warn(Warning{Kind: SkippedRecord, Message: bad.damage() + "; image skipped", Bad: bad})
 		return false, nil
 	}
 	in.res.CutFiles++

@@ -31,7 +31,7 @@ func (s *imageSet) official() string {
 }
 
 // find resolves paths (see Images) to the files to read, sorted by path, each once. With a split the files are all for that one,
-// else each has a name that tells its own. Errors are *UsageError, or those of the file system.
+// else each has a name that tells its own. Errors are those of findFiles.
 func (s *imageSet) find(paths []string, split string, warn func(Warning)) ([]inputFile, error) {
 	var chosen []string
 	for _, p := range paths {
@@ -72,20 +72,28 @@ func (s *imageSet) expand(name, split string, warn func(Warning)) ([]string, err
 	if err != nil {
 		return nil, err
 	}
+	wanted := func(name string) bool {
+		return strings.EqualFold(filepath.Ext(name), s.ext) && !strings.HasPrefix(name, ".")
+	}
 	bySplit := map[string][]string{} // "" for names that tell no split
 	all := 0
 	for _, e := range entries {
-		if e.IsDir() || !strings.EqualFold(filepath.Ext(e.Name()), s.ext) || strings.HasPrefix(e.Name(), ".") {
+		if e.IsDir() || !wanted(e.Name()) {
 			continue
 		}
 		of, _ := s.splitOf(e.Name())
 		bySplit[of] = append(bySplit[of], filepath.Join(name, e.Name()))
 		all++
 	}
+	if all == 0 {
+		return nil, noFile(name, s.ext, entries, wanted)
+	}
+	warnCompressed(name, entries, func(name string) bool {
+		of, _ := s.splitOf(name)
+		return wanted(name) && (split == "" || of == split)
+	}, warn)
 	unknown := bySplit[""]
 	switch {
-	case all == 0:
-		return nil, usagef("%s: no *%s file in this folder", name, s.ext)
 	case split == "" && len(unknown) == all:
 		return nil, usagef("%s: no name in this folder tells a split (known are %s); give --split", name, s.official())
 	case split == "":

@@ -16,6 +16,8 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"sdnn/features"
 )
@@ -46,6 +48,27 @@ type Options struct {
 	Warn     func(Warning)  // called in the order of the input, from one goroutine; may be nil
 
 	chunkRows int // rows of a chunk; 0 means defaultChunkRows
+}
+
+// settle gives the options that may be left out their values, and checks the
+// folder and the split. Images need no split.
+func (o *Options) settle(chunkRows int, images bool) error {
+	if o.Warn == nil {
+		o.Warn = func(Warning) {}
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	if o.chunkRows == 0 {
+		o.chunkRows = chunkRows
+	}
+	if o.Out == "" {
+		return usagef("no folder given for the store")
+	}
+	if !slices.Contains(splitNames, o.Split) && (o.Split != "" || !images) {
+		return usagef("split %q: expected one of %s", o.Split, strings.Join(splitNames, ", "))
+	}
+	return nil
 }
 
 // Progress is how far an ingest has come.
@@ -79,6 +102,8 @@ const (
 	DuplicateID   WarningKind = "duplicate-id"   // two rows have the same id; both are kept
 	EmptyFile     WarningKind = "empty-file"     // an input file holds no record
 	OtherSplit    WarningKind = "other-split"    // files of other splits in a folder were left out
+	// CompressedFile is a file in a folder that would have been read if it were not compressed.
+	CompressedFile WarningKind = "compressed-file"
 )
 
 // A Warning is something that did not stop the ingest but that a user should know.
@@ -108,7 +133,7 @@ type BadDataError struct {
 	What     string // the damaged part
 	Expected string
 	Found    string
-	Hint     string // what to do; may be empty
+	Hint     string // what to do; empty for the usual advice, if there is any
 	Err      error  // the error of the format's own package
 
 	scope scope
@@ -116,6 +141,18 @@ type BadDataError struct {
 
 // Error implements error.
 func (e *BadDataError) Error() string {
+	hint := e.Hint
+	if hint == "" && e.scope == oneRecord {
+		hint = "fetch the file again, or leave such records out with --skip-bad"
+	}
+	if hint != "" {
+		hint = "; " + hint
+	}
+	return e.damage() + hint
+}
+
+// damage is the error without what to do.
+func (e *BadDataError) damage() string {
 	s := e.File
 	switch {
 	case e.Record < 0 && e.Offset < 0:
@@ -126,11 +163,7 @@ func (e *BadDataError) Error() string {
 	default:
 		s += fmt.Sprintf(": record %d at offset %d", e.Record, e.Offset)
 	}
-	s += fmt.Sprintf(": %s: expected %s, found %s", e.What, e.Expected, e.Found)
-	if e.Hint != "" {
-		s += "; " + e.Hint
-	}
-	return s
+	return s + fmt.Sprintf(": %s: expected %s, found %s", e.What, e.Expected, e.Found)
 }
 
 // Unwrap returns the error of the format's own package.

@@ -19,8 +19,8 @@ type inputFile struct {
 }
 
 // findFiles resolves paths (see Options.Paths) to the files to read, sorted by
-// path, each once. Files in folders must end in ext. Errors are *UsageError, or
-// those of the file system.
+// path, each once. Files in folders must end in ext. Errors are *UsageError,
+// *BadDataError for compressed files, or those of the file system.
 func findFiles(paths []string, ext, split string, warn func(Warning)) ([]inputFile, error) {
 	if len(paths) == 0 {
 		return nil, usagef("no input given: name files, folders or patterns of %s files", ext)
@@ -74,6 +74,9 @@ func sortedFiles(paths []string) ([]inputFile, error) {
 		if !info.Mode().IsRegular() {
 			return nil, usagef("%s: not a regular file (%v)", p, info.Mode().Type())
 		}
+		if err := checkPlain(p); err != nil {
+			return nil, err
+		}
 		all = append(all, entry{inputFile{p, info.Size()}, abs, info})
 	}
 	slices.SortStableFunc(all, func(a, b entry) int { return strings.Compare(a.abs, b.abs) })
@@ -102,12 +105,13 @@ func expand(name, ext, split string, warn func(Warning)) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		return e.IsDir() || !strings.HasSuffix(e.Name(), ext) || strings.HasPrefix(e.Name(), ".")
-	})
+	wanted := func(name string) bool { return strings.HasSuffix(name, ext) && !strings.HasPrefix(name, ".") }
+	all := entries
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e fs.DirEntry) bool { return e.IsDir() || !wanted(e.Name()) })
 	if len(entries) == 0 {
-		return nil, usagef("%s: no *%s file in this folder", name, ext)
+		return nil, noFile(name, ext, all, wanted)
 	}
+	warnCompressed(name, all, func(name string) bool { return wanted(name) && (splitOfName(name) == "" || splitOfName(name) == split) }, warn)
 	bySplit := map[string][]string{} // "" for names that tell no split
 	for _, e := range entries {
 		s := splitOfName(e.Name())

@@ -172,7 +172,7 @@ func (w *worker) trouble(f inputFile, err error, c *chunk) (end bool, failure er
 		return true, err
 	}
 	if bad.scope == oneRecord {
-		c.notes = append(c.notes, Warning{Kind: SkippedRecord, Message: bad.Error() + "; record skipped", Bad: bad})
+		c.notes = append(c.notes, Warning{Kind: SkippedRecord, Message: bad.damage() + "; record skipped", Bad: bad})
 		return false, nil
 	}
 	c.notes = append(c.notes, Warning{Kind: CutFile, Bad: bad,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 
 	"sdnn/ingest/tfrecord"
 	"sdnn/ingest/yt8m"
@@ -68,8 +69,12 @@ func (v *videoReader) next(rec *yt8m.Record) error {
 	var k *yt8m.KindError
 	switch {
 	case errors.As(err, &r):
-		return &BadDataError{File: v.path, Offset: v.framing.Offset(), Record: v.framing.Record(),
+		bad := &BadDataError{File: v.path, Offset: v.framing.Offset(), Record: v.framing.Record(),
 			What: r.Field, Expected: r.Expected, Found: r.Found, Err: err, scope: oneRecord}
+		if strings.HasPrefix(r.Expected, "classes ") { // a sound record of other classes
+			bad.Hint = "check --classes or --vocabulary, or leave such records out with --skip-bad"
+		}
+		return bad
 	case errors.As(err, &k):
 		return &BadDataError{File: v.path, Offset: v.framing.Offset(), Record: v.framing.Record(),
 			What: "kind of record", Expected: "a YouTube-8M video-level record", Found: k.Found,

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
-	"strings"
 	"time"
 
 	"sdnn/features"
@@ -25,23 +23,11 @@ import (
 // of ctx, or an error of the file system.
 func YT8M(ctx context.Context, o Options) (Result, error) {
 	start := time.Now()
-	if o.Warn == nil {
-		o.Warn = func(Warning) {}
-	}
-	if o.Progress == nil {
-		o.Progress = func(Progress) {}
-	}
 	if o.Threads <= 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
-	if o.chunkRows == 0 {
-		o.chunkRows = defaultChunkRows
-	}
-	if o.Out == "" {
-		return Result{}, usagef("no folder given for the store")
-	}
-	if !slices.Contains(splitNames, o.Split) {
-		return Result{}, usagef("split %q: expected one of %s", o.Split, strings.Join(splitNames, ", "))
+	if err := o.settle(defaultChunkRows, false); err != nil {
+		return Result{}, err
 	}
 	names, classes, err := classNames(o.Vocabulary, o.Classes)
 	if err != nil {

@@ -7,7 +7,8 @@ type Engine interface {
 	// Name is the value of --engine: "cpu", "gorgonia", "cuda".
 	Name() string
 	// Compile plans a model. It refuses a model with an op it does not know by
-	// an *UnsupportedError.
+	// an *UnsupportedError, and one that does not fit into memory, where the
+	// engine can tell, by a *MemoryError.
 	Compile(m *Model, o CompileOptions) (Session, error)
 }
 
@@ -27,6 +28,10 @@ type CompileOptions struct {
 	Optimizer Optimizer
 	Precision Precision // "" is F32
 	Seed      uint64    // of the initial parameters
+	// Beside is the memory, in bytes for each row of a batch, that the caller
+	// will take beside the session: an engine on the processor counts it in when it
+	// says whether the session fits.
+	Beside int
 	// KeepGradients makes the gradients of the last step readable as state
 	// tensors "grad/<parameter>" (tests).
 	KeepGradients bool

@@ -33,3 +33,39 @@ func (m *Model) ParamCount() int {
 	}
 	return n
 }
+
+// WithBatch returns the model for batches of n rows: what its net package
+// would have built for them.
+func (m *Model) WithBatch(n int) *Model {
+	g := NewGraph()
+	of := map[*Value]*Value{nil: nil}
+	for _, v := range m.Graph.Values {
+		if v.Node != nil {
+			if of[v] == nil { // the node's first output
+				in := make([]*Value, len(v.Node.In))
+				for i, x := range v.Node.In {
+					in[i] = of[x]
+				}
+				for i, out := range g.Apply(v.Name, v.Node.Op, in...) {
+					of[v.Node.Out[i]] = out
+				}
+			}
+			continue
+		}
+		shape := append(Shape(nil), v.Shape...)
+		if v.Batched {
+			shape[0] = n
+		}
+		of[v] = g.add(v.Name, shape, v.Batched, v.Role)
+		of[v].Init = v.Init
+	}
+	c := *m
+	c.Batch, c.Graph = n, g
+	c.Output, c.Loss, c.OutputWeight = of[m.Output], of[m.Loss], of[m.OutputWeight]
+	c.Penultimate, c.ClassWeight = of[m.Penultimate], of[m.ClassWeight]
+	c.Features = make([]*Value, len(m.Features))
+	for i, v := range m.Features {
+		c.Features[i] = of[v]
+	}
+	return &c
+}

@@ -8,7 +8,9 @@ Ingests the shards once into WORK, trains every net in both precisions for each 
 run again, one that was interrupted resumes), evaluates on the eval shards, and prints GAP and mAP. A pair of a seed
 starts from the same weights and takes the videos in the same order, so what differs is the rounding alone.
 """
-import argparse, json, os, statistics, subprocess, sys
+import argparse, statistics
+
+from sdnn_runs import Work
 
 ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 ap.add_argument('--train', required=True)
@@ -22,31 +24,15 @@ a = ap.parse_args()
 # Settings per net: epochs, batch, learning rate.
 SETTINGS = {'logistic': (10, 128, 0.003), 'mlp': (8, 128, 0.001), 'conv1d': (3, 256, 0.001)}
 
-
-def sdnn(*args):
-    p = subprocess.run([a.sdnn, *args, '--json', '--quiet'], stdout=subprocess.PIPE, text=True)
-    if p.returncode:
-        sys.exit(f'sdnn {" ".join(args)}: status {p.returncode}')
-    lines = [l for l in p.stdout.splitlines() if l.startswith('{')]
-    return json.loads(lines[-1]) if lines else {}
-
-
-store = os.path.join(a.work, 'store')
-if not os.path.exists(os.path.join(store, 'manifest.json')):
-    os.makedirs(a.work, exist_ok=True)
-    sdnn('ingest', 'yt8m', '--out', store, '--split', 'train', a.train)
-    sdnn('ingest', 'yt8m', '--out', store, '--split', 'test', a.eval)
+work = Work(a.work, a.sdnn)
+store = work.video_store(a.train, a.eval)
 
 
 def gap(net, seed, precision):
-    run = os.path.join(a.work, f'{net}-{precision}-{seed}')
     epochs, batch, lr = SETTINGS[net]
-    args = ['train', '--data', store, '--out', run, '--net', net, '--epochs', str(epochs), '--batch', str(batch), '--lr', str(lr),
-            '--validate-fraction', '0', '--seed', seed, '--precision', precision]
-    if os.path.exists(run):
-        args.append('--resume')
-    sdnn(*args)
-    r = sdnn('eval', '--run', run, '--data', store, '--split', 'test')
+    run = work.train(f'{net}-{precision}-{seed}', '--data', store, '--net', net, '--epochs', str(epochs), '--batch', str(batch),
+                     '--lr', str(lr), '--seed', seed, '--precision', precision)
+    r = work.evaluate(run, store)
     return r['gap'], r['map']
 
 

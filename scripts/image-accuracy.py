@@ -8,7 +8,9 @@ each seed on the whole train split (a run that is finished is not run again, one
 learning rate falling to a fifth after 30, 60 and 80 % of the epochs, and evaluates both once, the subclass run with
 --against the plain run of its seed. Prints error rates, and the mean accuracy of the classes that stage 1 called neglected and of the rest.
 """
-import argparse, json, os, statistics, subprocess, sys
+import argparse, statistics
+
+from sdnn_runs import Work
 
 ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 ap.add_argument('--data', required=True)
@@ -21,30 +23,17 @@ ap.add_argument('--seeds', default='1,2,3')
 ap.add_argument('--variants', default='subclass', help='comma-separated: subclass, random (a random split instead of k-means), plain (plain runs only)')
 ap.add_argument('--sdnn', default='bin/sdnn')
 a = ap.parse_args()
-os.makedirs(a.work, exist_ok=True)
-
-
-def sdnn(*args):
-    p = subprocess.run([a.sdnn, *args, '--json', '--quiet'], stdout=subprocess.PIPE, text=True)
-    if p.returncode:
-        sys.exit(f'sdnn {" ".join(args)}: status {p.returncode}')
-    lines = [l for l in p.stdout.splitlines() if l.startswith('{')]
-    return json.loads(lines[-1]) if lines else {}
+work = Work(a.work, a.sdnn)
 
 
 def train(seed, tag):
-    run = os.path.join(a.work, f'{a.net}-{tag}-{seed}')
     at = ','.join(str(max(1, round(a.epochs * f))) for f in (0.3, 0.6, 0.8))
-    args = ['train', '--data', a.data, '--out', run, '--net', a.net, '--epochs', str(a.epochs), '--schedule', f'step:0.2@{at}',
-            '--validate-fraction', '0', '--seed', seed]
+    args = ['--data', a.data, '--net', a.net, '--epochs', str(a.epochs), '--schedule', f'step:0.2@{at}', '--seed', seed]
     if tag != 'plain':
         args += ['--subclass', '--neglected', a.neglected, '--neglect-epochs', a.neglect_epochs]
     if tag == 'random':
         args += ['--split', 'random']
-    if os.path.exists(run):
-        args.append('--resume')
-    sdnn(*args)
-    return run
+    return work.train(f'{a.net}-{tag}-{seed}', *args)
 
 
 print('| net | seed | plain: error % (top 5) | split | error % (top 5) | neglected classes: mean accuracy % plain -> split | the rest: plain -> split |')
@@ -52,14 +41,14 @@ print('|---|---|---|---|---|---|---|', flush=True)
 rates = {}
 for seed in a.seeds.split(','):
     plain = train(seed, 'plain')
-    p = sdnn('eval', '--run', plain, '--data', a.data, '--split', 'test')
+    p = work.evaluate(plain, a.data)
     rates.setdefault('plain', []).append(p['error_rate'])
     before = f"{100*p['error_rate']:.2f} ({100*p['top5_error_rate']:.2f})"
     if a.variants == 'plain':
         print(f'| {a.net} | {seed} | {before} | | | | |', flush=True)
         continue
     for tag in a.variants.split(','):
-        s = sdnn('eval', '--run', train(seed, tag), '--data', a.data, '--split', 'test', '--against', plain)
+        s = work.evaluate(train(seed, tag), a.data, '--against', plain)
         rates.setdefault(tag, []).append(s['error_rate'])
         n0, n1, r0, r1 = (100 * s['against'][part][when] for part in ('neglected', 'rest') for when in ('before', 'after'))
         print(f"| {a.net} | {seed} | {before} | {tag} | {100*s['error_rate']:.2f} ({100*s['top5_error_rate']:.2f}) | {n0:.2f} -> {n1:.2f} | {r0:.2f} -> {r1:.2f} |", flush=True)

@@ -4,11 +4,11 @@
     make build && scripts/peer.py PEER_DIR --nets logistic,mlp,conv1d --batch 1024 --rounds 3
     scripts/peer.py PEER_DIR --nets vgg16:128,wrn-16-8:32 --ort NODE_MODULES --onnx ONNX_DIR --probe VGG16_STEP --isa avx2
 
-PEER_DIR holds torch_speed.py, which prints one JSON line for train and one for eval with the keys of `sdnn bench --json`. Each
-round runs sdnn, then each variant of the peer; a variant is a setting that is sometimes the faster one (channels-last memory for
-images; OpenBLAS with the kernels that the environment forces, if it forces any, and with its own choice). The peer runs with the
-MALLOC settings that keep glibc from giving memory back between steps, which make it faster. A row gives the best and the median
-of all rounds, of the better variant, and their ratios.
+PEER_DIR holds torch_speed.py, a PyTorch script of the same nets, which prints one JSON line for train and one for eval with the
+keys of `sdnn bench --json`; it is not part of this repository. Each round runs sdnn, then each variant of the peer; a variant is
+a setting that is sometimes the faster one (channels-last memory for images; OpenBLAS with the kernels that the environment
+forces, if it forces any, and with its own choice). The peer runs with the MALLOC settings that keep glibc from giving memory back
+between steps, which make it faster. A row gives the best and the median of all rounds, of the better variant, and their ratios.
 
 --ort and --onnx add ONNX Runtime's evaluation: PEER_DIR/ort_speed.js on node, with the packages in the folder --ort, on the
 nets in the folder --onnx, which torch_speed.py writes where they are missing. --probe adds a program that computes the VGG16

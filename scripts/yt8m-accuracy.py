@@ -8,7 +8,9 @@ Ingests the shards once into WORK, trains every net plain and with --subclass fo
 is not run again, one that was interrupted resumes), evaluates on the eval shards with --against the plain run of the
 same seed, and prints GAP and mAP of both, and the mean AP of the classes that stage 1 called neglected, under both.
 """
-import argparse, json, os, statistics, subprocess, sys
+import argparse, statistics
+
+from sdnn_runs import Work
 
 ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 ap.add_argument('--train', required=True)
@@ -25,33 +27,16 @@ a = ap.parse_args()
 # Settings per net: epochs, batch, learning rate, stage-1 epochs.
 SETTINGS = {'logistic': (30, 128, 0.003, 5), 'mlp': (8, 128, 0.001, 2), 'moe': (10, 128, 0.003, 3), 'conv1d': (3, 256, 0.001, 1)}
 
-
-def sdnn(*args):
-    p = subprocess.run([a.sdnn, *args, '--json', '--quiet'], stdout=subprocess.PIPE, text=True)
-    if p.returncode:
-        sys.exit(f'sdnn {" ".join(args)}: status {p.returncode}')
-    lines = [l for l in p.stdout.splitlines() if l.startswith('{')]
-    return json.loads(lines[-1]) if lines else {}
-
-
-store = os.path.join(a.work, 'store')
-if not os.path.exists(os.path.join(store, 'manifest.json')):
-    os.makedirs(a.work, exist_ok=True)
-    sdnn('ingest', 'yt8m', '--out', store, '--split', 'train', a.train)
-    sdnn('ingest', 'yt8m', '--out', store, '--split', 'test', a.eval)
+work = Work(a.work, a.sdnn)
+store = work.video_store(a.train, a.eval)
 
 
 def train(net, seed, tag, extra):
-    run = os.path.join(a.work, f'{net}-{tag}-{seed}')
     epochs, batch, lr, stage1 = SETTINGS[net]
-    args = ['train', '--data', store, '--out', run, '--net', net, '--epochs', str(epochs), '--batch', str(batch), '--lr', str(lr),
-            '--validate-fraction', '0', '--seed', str(seed)]
+    args = ['--data', store, '--net', net, '--epochs', str(epochs), '--batch', str(batch), '--lr', str(lr), '--seed', seed]
     if tag != 'plain':
         args += ['--subclass', '--neglected', a.neglected, '--neglect-epochs', str(stage1)] + extra
-    if os.path.exists(run):
-        args.append('--resume')
-    sdnn(*args)
-    return run
+    return work.train(f'{net}-{tag}-{seed}', *args)
 
 
 print('| net | seed | plain GAP / mAP | ' + a.tag + ' GAP / mAP | neglected classes: mean AP plain -> ' + a.tag + ' | the rest: plain -> ' + a.tag + ' |')
@@ -61,8 +46,8 @@ for net in a.nets.split(','):
     for seed in a.seeds.split(','):
         plain = train(net, seed, 'plain', [])
         sub = train(net, seed, a.tag, a.extra.split())
-        p = sdnn('eval', '--run', plain, '--data', store, '--split', 'test')
-        s = sdnn('eval', '--run', sub, '--data', store, '--split', 'test', '--against', plain)
+        p = work.evaluate(plain, store)
+        s = work.evaluate(sub, store, '--against', plain)
         g = s['against']
         gaps.append((p['gap'], s['gap']))
         n0, n1, r0, r1 = (g[part][when] for part in ('neglected', 'rest') for when in ('before', 'after'))

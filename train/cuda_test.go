@@ -81,8 +81,8 @@ func TestKeptDataChangesNothing(t *testing.T) {
 		store *features.Store
 		set   []string
 	}{
-		"mlp":      {testStore(t, 120), []string{"epochs=2", "subclass=true", "min-positives=2", "validate-split=validate"}},
-		"wrn-10-1": {imageStore(t, 24), []string{"batch=8", "epochs=1", "subclass=true", "min-positives=2", "neglect-epochs=2", "augment=crop,flip,cutout:4"}},
+		"mlp":      {testStore(t, 40), []string{"batch=16", "epochs=1", "neglect-epochs=1", "subclass=true", "min-positives=2", "validate-split=validate"}},
+		"wrn-10-1": {imageStore(t, 12), []string{"batch=8", "epochs=1", "subclass=true", "min-positives=1", "neglect-epochs=2", "augment=crop,flip,cutout:4"}},
 	} {
 		var runs []map[string]string
 		kept := 0

@@ -3,6 +3,8 @@ package train
 import (
 	"fmt"
 	"strings"
+
+	"sdnn/nn"
 )
 
 // ExistsError says that a folder holds a run already.
@@ -88,6 +90,25 @@ func (e *CorruptError) Error() string {
 
 // Unwrap returns the cause.
 func (e *CorruptError) Unwrap() error { return e.Err }
+
+// FullError says that there was no room for a file of a run. What was saved
+// before is as it was.
+type FullError struct {
+	Checkpoint int64 // bytes of a checkpoint, if that is what was written; else 0
+	Err        error // names the file
+}
+
+// Error implements error.
+func (e *FullError) Error() string {
+	size := ""
+	if e.Checkpoint > 0 {
+		size = fmt.Sprintf("; a checkpoint takes up to %s and is written beside the one that it replaces", nn.Bytes(int(e.Checkpoint)))
+	}
+	return fmt.Sprintf("%v%s; what was saved before, with the last checkpoint, is as it was: free some space, and go on with --resume", e.Err, size)
+}
+
+// Unwrap returns the cause.
+func (e *FullError) Unwrap() error { return e.Err }
 
 // DivergedError says that training has left the finite numbers.
 type DivergedError struct {

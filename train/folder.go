@@ -9,7 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 
+	"sdnn/features"
+	"sdnn/internal/disk"
 	"sdnn/subclass"
 	"sdnn/train/internal/durable"
 )
@@ -165,17 +169,58 @@ func hasRun(dir string) (bool, error) {
 	return false, nil
 }
 
+// runFiles are the files of a run, config.json first.
+var runFiles = []string{configFile, Last + ".safetensors", Best + ".safetensors", metricsName, neglectionFile, subclassesFile, partitionFile, scratchFile}
+
+// foreign lists what is in dir and cannot be what a run left that was killed as
+// it began or was removed. Hidden files, and what file systems keep in their
+// roots, are nobody's.
+func foreign(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		own := name == lockFile || slices.Contains(runFiles, strings.TrimSuffix(name, durable.Suffix))
+		if !own && !strings.HasPrefix(name, ".") && name != "lost+found" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// checkForeign refuses a folder that belongs to something else, as a *UsageError.
+func checkForeign(dir string) error {
+	names, err := foreign(dir)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	store, err := features.Open(dir)
+	if err == nil {
+		store.Close()
+	}
+	if _, none := errors.AsType[*features.MissingError](err); !none {
+		return &UsageError{"out", dir + " is a store, and a run needs a folder of its own: give a new or empty one"}
+	}
+	more := ""
+	if n := len(names); n > 3 {
+		names, more = names[:3], fmt.Sprintf(" and %d more", n-3)
+	}
+	return &UsageError{"out", fmt.Sprintf("%s holds no run, but other files (%s%s): give a new or empty folder", dir, strings.Join(names, ", "), more)}
+}
+
 // removeRun removes the files of a run, config.json first: without it a run is
 // not gone on with, whatever else is left. Files of others stay.
 func removeRun(dir string) error {
-	for _, name := range []string{configFile, Last + ".safetensors", Best + ".safetensors", metricsName, neglectionFile, subclassesFile, partitionFile, scratchFile} {
+	for _, name := range runFiles {
 		for _, path := range []string{filepath.Join(dir, name), filepath.Join(dir, name+durable.Suffix)} {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
 	}
-	return durable.SyncDir(dir)
+	return disk.SyncDir(dir)
 }
 
 // conflicts lists the flags in which asked differs from the run's settings.

@@ -13,7 +13,6 @@ import (
 	"sdnn/eval"
 	"sdnn/features"
 	"sdnn/nn"
-	"sdnn/nn/cpu"
 	"sdnn/subclass"
 )
 
@@ -130,21 +129,7 @@ func TestImagesResume(t *testing.T) {
 func TestImagesThreads(t *testing.T) {
 	t.Parallel()
 	store := imageStore(t, 120)
-	cfg := imageConfig(t, store, "subclass=true")
-	var want map[string]string
-	for _, threads := range []int{1, 3} {
-		e, err := cpu.New(cpu.Options{Threads: threads})
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := Options{Dir: t.TempDir(), Store: store, Engine: e}
-		mustRun(t, cfg, o)
-		e.Close()
-		if want == nil {
-			want = files(t, o.Dir)
-		}
-		sameFiles(t, want, files(t, o.Dir))
-	}
+	sameOnThreads(t, imageConfig(t, store, "subclass=true"), store, 1, 3)
 }
 
 // TestImagesPlainIsStageThree: without a split and pairs, subclass training is

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"sdnn/features"
+	"sdnn/internal/disk"
 	"sdnn/nn"
 	"sdnn/subclass"
 )
@@ -38,6 +39,9 @@ type TrainedRun struct {
 func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 	if checkpoint != Best && checkpoint != Last {
 		return nil, &UsageError{"checkpoint", fmt.Sprintf("%q is neither %s nor %s", checkpoint, Best, Last)}
+	}
+	if file := disk.NotFolder(dir); file != "" {
+		return nil, &NoRunError{dir, "there is no run here: " + file + " is a file, and a run is a folder"}
 	}
 	path := checkpointFile(dir, checkpoint)
 	f, _, cfg, pos, err := openCheckpoint(path)
@@ -93,8 +97,8 @@ type ScoredBatch struct {
 	Loss         float64 // mean class cross-entropy of Scores
 }
 
-// Score computes the class scores of the rows of a subset, in order. Images
-// must have one label each. Errors: *LabelError, those of each, of the store and the engine, *CorruptError, or that of ctx.
+// Score computes the class scores of the rows of a subset, in order, a batch at
+// a time. Images must have one label each. Errors: *LabelError, those of each, of the store and the engine, *CorruptError, or that of ctx.
 func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset, batch int, each func(b *ScoredBatch) error) error {
 	if err := r.Check(s.Split().Manifest()); err != nil {
 		return err
@@ -103,6 +107,7 @@ func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset,
 	if err != nil {
 		return err
 	}
+	batch = min(batch, max(s.Rows(), 1)) // memory for more would never be used
 	model, err := buildModel(&r.Config, batch, r.classes.Subclasses(), false)
 	if err != nil {
 		return err
@@ -130,7 +135,7 @@ func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset,
 // compile opens a session that evaluates in the precision that the run was
 // trained in, or, where the engine lacks it, in f32, that of the weights.
 func (r *TrainedRun) compile(e nn.Engine, model *nn.Model) (nn.Session, error) {
-	o := nn.CompileOptions{Purpose: nn.Evaluation, Precision: r.Config.Precision, Seed: r.Config.Seed}
+	o := nn.CompileOptions{Purpose: nn.Evaluation, Precision: r.Config.Precision, Seed: r.Config.Seed, Beside: scorerBytes(r.Config.Classes)}
 	session, err := e.Compile(model, o)
 	if _, refused := errors.AsType[*nn.UnsupportedError](err); refused && o.Precision != nn.F32 {
 		o.Precision = nn.F32

@@ -16,6 +16,17 @@ import (
 // width.
 func Nets() []string { return append(mlp.Nets(), "vgg16", "wrn-28-10", "wrn-16-8", "wrn-DEPTH-WIDEN") }
 
+// NetsFor lists those of Nets that can read a store.
+func NetsFor(m *features.Manifest) []string {
+	if len(m.Columns) == 0 {
+		return Nets()
+	}
+	if _, images := imageColumn(m); images {
+		return Nets()[len(mlp.Nets()):]
+	}
+	return mlp.Nets()
+}
+
 func isImageNet(net string) bool { return cnn.Known(net) == nil }
 
 // CheckNet says what is wrong with a value of --net, as a *UsageError.
@@ -87,7 +98,7 @@ func NewConfig(recipeName, net string, m *features.Manifest) (Config, error) {
 		return Config{}, err
 	}
 	if len(m.Columns) > 0 && images != isImageNet(net) {
-		return Config{}, &UsageError{"net", fmt.Sprintf("%s cannot read this store, which holds %s", net, describeStore(m))}
+		return Config{}, &UsageError{"net", fmt.Sprintf("%s cannot read this store, which holds %s; the nets for it are %s", net, describeStore(m), strings.Join(NetsFor(m), ", "))}
 	}
 	var c Config
 	if isImageNet(net) {

@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"sdnn/features"
+	"sdnn/internal/disk"
 	"sdnn/nn"
 	"sdnn/subclass"
 	"sdnn/train/internal/durable"
@@ -41,6 +43,7 @@ const (
 //   - *DataChangedError, *CorruptError, those of features: bad input data
 //   - ErrInterrupted: ctx was cancelled, everything is saved
 //   - *DivergedError: the loss or a weight is no longer finite
+//   - *FullError: there was no room for a file of the run
 func Run(ctx context.Context, cfg Config, o Options) (*Result, error) {
 	if o.Reporter == nil {
 		o.Reporter = silent{}
@@ -68,7 +71,7 @@ func Run(ctx context.Context, cfg Config, o Options) (*Result, error) {
 		return nil, err
 	}
 	unlock, err := durable.Lock(filepath.Join(o.Dir, lockFile))
-	if errors.Is(err, durable.ErrLocked) {
+	if errors.Is(err, disk.ErrLocked) {
 		return nil, &BusyError{o.Dir}
 	} else if err != nil {
 		return nil, err
@@ -83,11 +86,11 @@ func Run(ctx context.Context, cfg Config, o Options) (*Result, error) {
 		err = t.begin()
 	}
 	if err != nil {
-		return nil, err
+		return nil, t.full(err)
 	}
 	for !t.pos.Done {
 		if err := t.stage(ctx); err != nil {
-			return nil, err
+			return nil, t.full(err)
 		}
 	}
 	return t.result(), nil
@@ -223,10 +226,15 @@ func (t *trainer) prepare() error {
 // vacant says whether a new run may use the folder.
 func (t *trainer) vacant() error {
 	old, err := hasRun(t.o.Dir)
-	if err == nil && old && !t.o.Overwrite {
-		err = &ExistsError{t.o.Dir}
+	switch {
+	case err != nil:
+		return err
+	case !old:
+		return checkForeign(t.o.Dir)
+	case !t.o.Overwrite:
+		return &ExistsError{t.o.Dir}
 	}
-	return err
+	return nil
 }
 
 // begin begins a new run that was prepared.
@@ -334,6 +342,21 @@ func (t *trainer) save(session nn.Session) error {
 	}
 	t.saved = time.Now()
 	return t.diverged(c.write(checkpointFile(t.o.Dir, Last)))
+}
+
+// full turns an error of writing where there is no room into a *FullError.
+func (t *trainer) full(err error) error {
+	if !disk.Full(err) {
+		return err
+	}
+	e := &FullError{Err: err}
+	at, ok := errors.AsType[*fs.PathError](err)
+	if ok && t.run != nil && strings.HasSuffix(at.Path, ".safetensors"+durable.Suffix) {
+		for _, v := range t.run.session.State() {
+			e.Checkpoint += 4 * int64(v.Shape.Size())
+		}
+	}
+	return e
 }
 
 // diverged turns a weight that is not finite into a *DivergedError.

@@ -121,14 +121,14 @@ func (t *trainer) penultimate(ctx context.Context, in *inputs, neglected []subcl
 	}
 	session := t.run.session
 	feed := feeder{inputs: in, session: session}
-	batch := make([]int, 0, t.cfg.Batch)
+	batch := make([]int, 0, t.run.batch)
 	for from := 0; from < len(rows); from += len(batch) {
 		if err := ctx.Err(); err != nil {
 			s.close()
 			return nil, err
 		}
 		batch = batch[:0]
-		for _, r := range rows[from:min(from+t.cfg.Batch, len(rows))] {
+		for _, r := range rows[from:min(from+t.run.batch, len(rows))] {
 			batch = append(batch, int(r))
 		}
 		err := feed.fill(0, batch)

@@ -25,6 +25,9 @@ type scorer struct {
 	losses []float64 // of each row
 }
 
+// scorerBytes is the memory that a scorer takes for a row: class scores, logits, loss and label offset.
+func scorerBytes(classes int) int { return 4*classes + 4*classes + 8 + 4 }
+
 // score calls each with the batches of a subset, in order. It returns ctx's
 // error as soon as it is cancelled.
 func (s *scorer) score(ctx context.Context, subset *features.Subset, batch int, each func(b *ScoredBatch) error) error {

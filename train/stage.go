@@ -20,6 +20,7 @@ import (
 type stageRun struct {
 	number  int
 	epochs  int
+	batch   int // most rows of a step: --batch, or all rows where they are fewer
 	session nn.Session
 	feed    feeder
 	scorer  scorer
@@ -53,12 +54,25 @@ func (t *trainer) openStage() error {
 	} else if c.Subclass {
 		partition, weight = t.partition, c.NeglectedWeight
 	}
-	model, err := buildModel(c, c.Batch, partition.Map().Subclasses(), weight != 1)
+	s.rows = t.rows
+	var added *pairs
+	if s.number == 3 && t.pairs != nil {
+		added = t.pairs
+		s.rows = t.rows.WithDerived(added.bases())
+	}
+	s.batch = s.rows.Rows()
+	beside := 0
+	if t.held != nil {
+		s.batch = max(s.batch, t.held.Rows())
+		beside = scorerBytes(c.Classes)
+	}
+	s.batch = min(s.batch, c.Batch)
+	model, err := buildModel(c, s.batch, partition.Map().Subclasses(), weight != 1)
 	if err != nil {
 		return err
 	}
 	s.session, err = t.o.Engine.Compile(model, nn.CompileOptions{Purpose: purpose, Optimizer: c.optimiser(), Precision: c.Precision,
-		Seed: c.Seed, OnStep: func(r nn.StepResult) { t.onStep(s, r) }})
+		Seed: c.Seed, Beside: beside, OnStep: func(r nn.StepResult) { t.onStep(s, r) }})
 	if err != nil {
 		return err
 	}
@@ -68,12 +82,6 @@ func (t *trainer) openStage() error {
 		if err := s.session.WriteState(model.OutputWeight.Name, w); err != nil {
 			return err
 		}
-	}
-	s.rows = t.rows
-	var added *pairs
-	if s.number == 3 && t.pairs != nil {
-		added = t.pairs
-		s.rows = t.rows.WithDerived(added.bases())
 	}
 	in, err := newInputs(c, t.split, t.augment, added)
 	if err != nil {
@@ -162,7 +170,7 @@ func (t *trainer) limitReached() bool { return t.cfg.MaxSteps > 0 && t.pos.Step 
 func (t *trainer) epoch(ctx context.Context) (err error) {
 	s := t.run
 	s.feed.epoch = t.pos.Epoch
-	s.loader = features.NewLoader(s.shuffle.Epoch(t.pos.Epoch), t.cfg.Batch, t.pos.Row, s.session.Slots(), s.feed.fill)
+	s.loader = features.NewLoader(s.shuffle.Epoch(t.pos.Epoch), s.batch, t.pos.Row, s.session.Slots(), s.feed.fill)
 	defer func() {
 		// Steps on their way release slots of the loader.
 		if syncErr := s.session.Sync(); err == nil {
@@ -263,7 +271,7 @@ func (t *trainer) endEpoch(ctx context.Context) error {
 	var v *Validation
 	if t.held != nil {
 		var err error
-		if v, err = s.scorer.validate(ctx, t.held, t.cfg.Batch); ctx.Err() != nil {
+		if v, err = s.scorer.validate(ctx, t.held, s.batch); ctx.Err() != nil {
 			return t.interrupted()
 		} else if err != nil {
 			return t.badScore(err)

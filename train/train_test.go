@@ -21,9 +21,14 @@ import (
 func TestThreads(t *testing.T) {
 	t.Parallel()
 	store := testStore(t, 400)
-	cfg := testConfig(t, store, "mlp", "subclass=true")
+	sameOnThreads(t, testConfig(t, store, "mlp", "subclass=true"), store, 1, 2, 3)
+}
+
+// sameOnThreads trains on several numbers of threads and compares all files of the runs.
+func sameOnThreads(t *testing.T, cfg Config, store *features.Store, numbers ...int) {
+	t.Helper()
 	var want map[string]string
-	for _, threads := range []int{1, 2, 3} {
+	for _, threads := range numbers {
 		e, err := cpu.New(cpu.Options{Threads: threads})
 		if err != nil {
 			t.Fatal(err)

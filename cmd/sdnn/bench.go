@@ -165,7 +165,7 @@ func (b *benchRun) step(what string) func() error {
 }
 
 func (o *benchOptions) check() error {
-	if err := knownNet(o.net); err != nil {
+	if err := knownNet(o.net, train.Nets()); err != nil {
 		return err
 	}
 	batch, classes := 1024, 3962

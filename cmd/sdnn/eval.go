@@ -85,6 +85,11 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 	case o.against != "" && o.run == "":
 		return usagef("--against compares runs: give --run; see sdnn eval --help")
 	}
+	if o.confusion != "" {
+		if err := checkFile("--confusion", o.confusion); err != nil {
+			return err
+		}
+	}
 	s, err := newScoring(a, &o.scoringOptions)
 	if err != nil {
 		return err
@@ -106,7 +111,7 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 			return openErr
 		case run.Config.Images():
 			images, err := evalImages(ctx, s, run, other, o)
-			if err == nil {
+			if images != nil {
 				a.print.result(images)
 			}
 			return err
@@ -184,15 +189,11 @@ func (r *evalResult) finish(split *features.Split, begun time.Time) {
 
 func evalPredictions(split *features.Split, o *evalOptions) (*evalResult, error) {
 	begun := time.Now()
-	f, err := os.Open(o.predictions)
-	if err != nil {
-		return nil, usagef("%w", err)
-	}
-	defer f.Close()
-	truth, err := newSplitTruth(split)
+	f, truth, err := openPredictions(split, o)
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
 	m, fit, err := eval.EvaluateSubmission(eval.NewSubmission(f, o.predictions, split.Manifest().Classes), truth, o.topK)
 	if err != nil {
 		return nil, err
@@ -203,6 +204,20 @@ func evalPredictions(split *features.Split, o *evalOptions) (*evalResult, error)
 	r := &evalResult{Predictions: o.predictions, MultiLabelResult: m, Fit: &fit}
 	r.finish(split, begun)
 	return r, nil
+}
+
+// openPredictions opens the file of predictions, and the labels that they are measured by.
+func openPredictions(split *features.Split, o *evalOptions) (*os.File, *splitTruth, error) {
+	f, err := os.Open(o.predictions)
+	if err != nil {
+		return nil, nil, usagef("%w", err)
+	}
+	truth, err := newSplitTruth(split)
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, truth, nil
 }
 
 // checkFit refuses a file of predictions for other examples than the n of the split.

@@ -52,7 +52,8 @@ type againstImages struct {
 	eval.Comparison
 }
 
-// evalImages evaluates a run on images, and compares it with another one if that is not nil.
+// evalImages evaluates a run on images, and compares it with another one if that is not nil. If only the confusion matrix cannot
+// be written, it returns the result with the error.
 func evalImages(ctx context.Context, s *scoring, run, other *train.TrainedRun, o *evalOptions) (*imagesResult, error) {
 	r, err := evalImagesRun(ctx, s, run)
 	if err != nil {
@@ -67,21 +68,29 @@ func evalImages(ctx context.Context, s *scoring, run, other *train.TrainedRun, o
 			return nil, err
 		}
 	}
-	if o.confusion != "" {
-		var text bytes.Buffer
-		if err := r.metrics.WriteConfusion(&text, s.split.Manifest().ClassNames); err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(o.confusion, text.Bytes(), 0o666); err != nil {
-			return nil, err
-		}
-		r.Confusion = o.confusion
-	}
 	r.Data, r.Split, r.all = o.data, s.split.Name(), o.perClass
 	if !o.perClass {
 		r.PerClass = nil
 	}
+	if o.confusion != "" {
+		if err := r.writeConfusion(o.confusion, s.split.Manifest().ClassNames); err != nil {
+			return r, err
+		}
+		r.Confusion = o.confusion
+	}
 	return r, nil
+}
+
+// writeConfusion writes the confusion matrix to a file.
+func (r *imagesResult) writeConfusion(path string, names []string) error {
+	var text bytes.Buffer
+	if err := r.metrics.WriteConfusion(&text, names); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, text.Bytes(), 0o666); err != nil {
+		return fmt.Errorf("the confusion matrix was not written: %w", err)
+	}
+	return nil
 }
 
 func evalImagesRun(ctx context.Context, s *scoring, run *train.TrainedRun) (*imagesResult, error) {
@@ -128,15 +137,11 @@ func runEvalImagePredictions(ctx context.Context, s *scoring, o *evalOptions) (e
 // evalImagePredictions evaluates a file of predictions.
 func evalImagePredictions(split *features.Split, o *evalOptions) (*imagesResult, error) {
 	begun := time.Now()
-	f, err := os.Open(o.predictions)
-	if err != nil {
-		return nil, usagef("%w", err)
-	}
-	defer f.Close()
-	truth, err := newSplitTruth(split)
+	f, truth, err := openPredictions(split, o)
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
 	m, fit, err := eval.EvaluateImages(f, o.predictions, split.Manifest().Classes, truth)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"sdnn/ingest"
+	"sdnn/internal/disk"
 )
 
 // datasets are the raw formats that can be ingested and made up.
@@ -72,9 +73,16 @@ func runIngest(ctx context.Context, a *app, dataset string, o *ingest.Options) e
 	if dataset == "yt8m" && o.Split == "" {
 		return usagef("--split is missing; see sdnn ingest --help")
 	}
+	if err := checkFolder("--out", o.Out); err != nil {
+		return err
+	}
 	o.Threads = a.threads
 	bar := a.newProgress("ingest", true)
-	o.Progress = func(p ingest.Progress) { bar.set(p.Bytes, p.TotalBytes) }
+	total := int64(0)
+	o.Progress = func(p ingest.Progress) {
+		total = p.TotalBytes
+		bar.set(p.Bytes, total)
+	}
 	o.Warn = func(w ingest.Warning) { a.log.Warn(w.Message, "kind", w.Kind) }
 	r := ingestResult{Store: o.Out, Split: o.Split}
 	var err error
@@ -86,7 +94,9 @@ func runIngest(ctx context.Context, a *app, dataset string, o *ingest.Options) e
 		r.Result, r.Splits = images.Result, images.Splits
 	}
 	bar.end()
-	if err != nil {
+	if disk.Full(err) && total > 0 {
+		return fmt.Errorf("%w; the files to be ingested have %s, and what they make in the store about as much", err, size(total))
+	} else if err != nil {
 		return err
 	}
 	if len(r.Splits) == 1 {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -75,8 +73,8 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Dir(o.out)); err != nil {
-		return usagef("--out %s: its folder is not there; make it first", o.out)
+	if err := checkFile("--out", o.out); err != nil {
+		return err
 	}
 	begun := time.Now()
 	classes := run.Config.Classes

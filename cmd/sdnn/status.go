@@ -11,7 +11,6 @@ import (
 	"sdnn/ingest"
 	"sdnn/ingest/synth"
 	"sdnn/nn"
-	"sdnn/nn/cuda"
 	"sdnn/train"
 )
 
@@ -94,7 +93,7 @@ var kinds = []struct {
 	{exitUsage, as[*train.ConflictError]},
 	{exitUsage, as[*train.MismatchError]},
 	{exitUsage, as[*nn.UnsupportedError]},
-	{exitUsage, as[*cuda.MemoryError]},
+	{exitUsage, as[*nn.MemoryError]},
 }
 
 func is(target error) func(error) bool {

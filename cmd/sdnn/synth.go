@@ -40,6 +40,9 @@ DIR must be new, empty, or hold what synth wrote for the same dataset before, wh
 					return usagef("--%s does not go with %s", name, args[0])
 				}
 			}
+			if err := checkFolder("--out", out); err != nil {
+				return err
+			}
 			if args[0] == "yt8m" {
 				return runSynth(ctx, a, o, out)
 			}

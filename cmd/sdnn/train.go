@@ -53,7 +53,7 @@ the test split, so that the error rate on that split is better than on new image
 	f := cmd.Flags()
 	o.flags = f
 	f.StringVar(&o.data, "data", "", "the `store` to train on")
-	f.StringVar(&o.out, "out", "", "the folder of the run")
+	f.StringVar(&o.out, "out", "", "the `folder` of the run: new or empty, or with --resume or --overwrite one that holds a run")
 	f.BoolVar(&o.resume, "resume", false, "go on with the run in --out if there is one")
 	f.BoolVar(&o.overwrite, "overwrite", false, "remove the run in --out first")
 	f.Float64Var(&o.checkpointMinutes, "checkpoint-minutes", 10, "minutes between checkpoints inside an epoch")
@@ -129,6 +129,9 @@ func shownDefaults(flag string) string {
 }
 
 func runTrain(ctx context.Context, a *app, o *trainOptions) error {
+	if err := checkFolder("--out", o.out); err != nil {
+		return err
+	}
 	store, err := features.Open(o.data)
 	if err != nil {
 		return err
@@ -145,8 +148,7 @@ func runTrain(ctx context.Context, a *app, o *trainOptions) error {
 	defer stop()
 	cfg.Engine = engine.Name()
 	cfg.Version = version
-	a.log.Info(fmt.Sprintf("learning rate %g, schedule %s, %s", cfg.LR, cfg.Schedule, count(cfg.Epochs, "epoch")))
-	rep := &trainReporter{a: a}
+	rep := &trainReporter{a: a, settings: fmt.Sprintf("learning rate %g, schedule %s, %s", cfg.LR, cfg.Schedule, count(cfg.Epochs, "epoch"))}
 	defer rep.end()
 	res, err := train.Run(ctx, cfg, train.Options{
 		Dir: o.out, Store: store, Engine: engine, Resume: resume, Overwrite: o.overwrite,
@@ -172,7 +174,7 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 	net := "" // the recipe's, or that of the store's kind
 	if f := o.flags.Lookup("net"); f.Changed {
 		net = f.Value.String()
-		if err := knownNet(net); err != nil {
+		if err := knownNet(net, train.NetsFor(m)); err != nil {
 			return cfg, false, err
 		}
 	}
@@ -223,11 +225,11 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 // netFlags are settings of one network alone.
 var netFlags = map[string]string{"hidden": mlp.MLP, "experts": mlp.MoE, "filters": mlp.Conv1D}
 
-// knownNet says what is wrong with a value of --net.
-func knownNet(net string) error {
+// knownNet says what is wrong with a value of --net. Nets are those to choose from.
+func knownNet(net string, nets []string) error {
 	err := train.CheckNet(net)
 	if err != nil && !strings.HasPrefix(net, "wrn-") {
-		return known("--net", net, train.Nets())
+		return known("--net", net, nets)
 	}
 	return err
 }
@@ -263,9 +265,10 @@ func metricsText(v *train.Validation) string {
 
 // trainReporter shows how a training gets on: a bar a stage and a log line an epoch; with --json an event an epoch.
 type trainReporter struct {
-	a     *app
-	bar   *progress
-	total int64
+	a        *app
+	settings string // said before the first stage: what is refused has none
+	bar      *progress
+	total    int64
 }
 
 // epochEvent is what --json prints after each epoch.
@@ -283,6 +286,10 @@ type epochEvent struct {
 func (r *trainReporter) Stage(stage int, what string, total, done int64) {
 	r.end()
 	r.total = total
+	if r.settings != "" {
+		r.a.log.Info(r.settings)
+		r.settings = ""
+	}
 	r.a.log.Info(fmt.Sprintf("stage %d: %s", stage, what))
 	if total > 0 {
 		r.bar = r.a.newProgress(fmt.Sprintf("stage %d", stage), false)

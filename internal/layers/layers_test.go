@@ -16,6 +16,7 @@ var layers = [][]string{
 	{"train"},
 	{"nn/cpu", "nn/cuda", "nn/gorgonia", "nn/conformance", "mlp", "cnn", "subclass", "ingest", "eval"},
 	{"nn", "features"},
+	{"internal/disk"},
 }
 
 // allowed are the imports that break the rule, with the reason.

@@ -11,14 +11,19 @@ import (
 	"sdnn/nn"
 )
 
-// The golden values were computed in float64 by another implementation (NumPy
-// and PyTorch) from the published definitions. A test runs in the folder of its
-// package, and an engine's is nn/NAME.
-var goldenFolder = filepath.Join("..", "..", "testdata", "golden")
-
-func load(t testing.TB, name string, into any) {
+// LoadGolden reads golden values: computed in float64 by another implementation
+// (NumPy and PyTorch) from the published definitions. They are in the
+// repository's testdata/golden; a test runs in the folder of its package.
+func LoadGolden(t testing.TB, name string, into any) {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(goldenFolder, name))
+	folder := filepath.Join("testdata", "golden")
+	for range 4 { // the depth of packages
+		if _, err := os.Stat(filepath.Join(folder, name)); err == nil {
+			break
+		}
+		folder = filepath.Join("..", folder)
+	}
+	raw, err := os.ReadFile(filepath.Join(folder, name))
 	if err == nil {
 		err = json.Unmarshal(raw, into)
 	}
@@ -84,7 +89,7 @@ func goldenNet(batch, rgb, audio, filters, k, outputs int) *nn.Model {
 
 func goldenNets(t *testing.T, e nn.Engine, must []string) {
 	var all struct{ Cases map[string]netGolden }
-	load(t, "yt8m_net.json", &all)
+	LoadGolden(t, "yt8m_net.json", &all)
 	var names []string
 	for name := range all.Cases {
 		names = append(names, name)
@@ -165,7 +170,7 @@ func (g *lossGolden) targets() nn.Targets {
 // one-hot, so that the layer's gradient is that of the logits.
 func goldenLosses(t *testing.T, e nn.Engine, must []string, file string) {
 	var all struct{ Cases []lossGolden }
-	load(t, file, &all)
+	LoadGolden(t, file, &all)
 	for i := range all.Cases {
 		g := &all.Cases[i]
 		rows, outputs := len(g.Logits), len(g.Logits[0])
@@ -194,7 +199,7 @@ func goldenNeglection(t *testing.T, e nn.Engine, must []string) {
 			TAll      []float64 `json:"t_all"`
 		}
 	}
-	load(t, "neglection.json", &all)
+	LoadGolden(t, "neglection.json", &all)
 	for i, g := range all.Batches {
 		rows, classes := len(g.X), len(g.Logits[0])
 		b := build(rows)

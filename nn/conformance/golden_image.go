@@ -28,6 +28,16 @@ type imageGolden struct {
 		Step2      imageResult
 		EvalAfter2 imageResult `json:"eval_after2"`
 	}
+
+	rename *strings.Replacer // names of the net's parameters into those of the file; nil: they are the same
+}
+
+// name is what the file calls a tensor of the net.
+func (g *imageGolden) name(v *nn.Value) string {
+	if g.rename == nil {
+		return v.Name
+	}
+	return g.rename.Replace(v.Name)
 }
 
 type imageResult struct {
@@ -109,13 +119,27 @@ func goldenWRN(b *builder, x *nn.Value, outputs int) *nn.Model {
 	return b.finish("wrn-blocks", x, b.dense("fc", x, outputs), false)
 }
 
+// GoldenSize is the size of a golden image net: square images of some channels.
+type GoldenSize struct{ Batch, Size, Channels, Outputs int }
+
+// RunGoldenImages trains the image net that a net package builds for the size
+// of a golden file's as that file says, and compares all that the file holds of
+// it. rename turns the net's names of parameters into the file's.
+func RunGoldenImages(t *testing.T, e nn.Engine, file string, net func(s GoldenSize) *nn.Model, rename *strings.Replacer) {
+	g := imageGolden{rename: rename}
+	LoadGolden(t, file, &g)
+	shape := g.X[0].shape
+	m := net(GoldenSize{Batch: shape[0], Size: shape[1], Channels: shape[3], Outputs: len(g.Subclass2Class)})
+	g.training(t, e, AllOps, &testCase{model: m, set: g.state(m, g.Init)})
+}
+
 // imageNet builds one of the golden nets on images x.
 type imageNet func(b *builder, x *nn.Value, outputs int) *nn.Model
 
 func goldenImageNet(t *testing.T, e nn.Engine, must []string, file string, net imageNet) {
 	var g imageGolden
-	load(t, file, &g)
-	t.Run("training", func(t *testing.T) { g.training(t, e, must, net) })
+	LoadGolden(t, file, &g)
+	t.Run("training", func(t *testing.T) { g.training(t, e, must, g.build(build(g.X[0].shape[0]), net)) })
 	t.Run("evaluation", func(t *testing.T) { g.evaluation(t, e, must, net) })
 	t.Run("input", func(t *testing.T) { g.input(t, e, must, net) })
 }
@@ -131,16 +155,15 @@ func (g *imageGolden) build(b *builder, net imageNet) *testCase {
 func (g *imageGolden) state(m *nn.Model, from map[string]tensor) map[string][]float32 {
 	set := map[string][]float32{}
 	for _, v := range trained(m) {
-		if x, ok := from[v.Name]; ok {
+		if x, ok := from[g.name(v)]; ok {
 			set[v.Name] = narrow(x.data)
 		}
 	}
 	return set
 }
 
-// training runs the two steps.
-func (g *imageGolden) training(t *testing.T, e nn.Engine, must []string, net imageNet) {
-	c := g.build(build(g.X[0].shape[0]), net)
+// training runs the two steps of the net of c.
+func (g *imageGolden) training(t *testing.T, e nn.Engine, must []string, c *testCase) {
 	if len(g.Init) != len(c.set) || len(g.Init) != len(trained(c.model)) {
 		t.Errorf("the net has %d tensors, the golden one %d", len(trained(c.model)), len(g.Init))
 	}
@@ -153,10 +176,10 @@ func (g *imageGolden) training(t *testing.T, e nn.Engine, must []string, net ima
 		what := fmt.Sprintf("step %d: ", i+1)
 		checkLoss(t, what+"loss", r.Loss, want.Loss)
 		for _, v := range trained(c.model) {
-			g.checkState(h, what, v.Name, want.After[v.Name])
+			g.checkState(h, what, v.Name, want.After[g.name(v)])
 			if v.Role == nn.Param {
-				g.checkState(h, what, stateName("grad", v), want.Grads[v.Name])
-				g.checkState(h, what, stateName("sgd.momentum", v), want.Momentum[v.Name])
+				g.checkState(h, what, stateName("grad", v), want.Grads[g.name(v)])
+				g.checkState(h, what, stateName("sgd.momentum", v), want.Momentum[g.name(v)])
 			}
 		}
 	}
@@ -171,7 +194,7 @@ func (g *imageGolden) evaluation(t *testing.T, e nn.Engine, must []string, net i
 	r := h.train(0, g.feed(0), nn.StepParams{Step: 1})
 	checkLoss(t, "loss", r.Loss, g.F64.EvalInit.Loss)
 	for _, v := range c.model.Graph.Params() {
-		g.checkState(h, "", stateName("grad", v), g.F64.EvalInit.Grads[v.Name])
+		g.checkState(h, "", stateName("grad", v), g.F64.EvalInit.Grads[g.name(v)])
 	}
 	for _, v := range c.model.Graph.Buffers() {
 		checkBits(t, v.Name+" after a step", h.read(v.Name), c.set[v.Name])

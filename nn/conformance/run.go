@@ -12,21 +12,34 @@ import (
 // the engine has to support: VideoOps or AllOps.
 func Run(t *testing.T, e nn.Engine, must []string) {
 	for _, c := range allCases() {
-		t.Run(c.name(), func(t *testing.T) {
-			open(t, e, c, must, nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewAdam()}) // skips all below at once
-			t.Run("forward", func(t *testing.T) { testForward(t, e, c, must) })
-			t.Run("gradients", func(t *testing.T) { testGradients(t, e, c, must) })
-			if !c.cancels {
-				t.Run("adam", func(t *testing.T) { testSteps(t, e, c, must, nn.NewAdam(), 1e-3) })
-			}
-			t.Run("sgd", func(t *testing.T) { testSteps(t, e, c, must, nn.NewSGD(5e-4), 0.05) })
-			if c.theta {
-				t.Run("theta", func(t *testing.T) { testTheta(t, e, c, must) })
-			}
-		})
+		runCase(t, e, c, must)
 	}
 	t.Run("session", func(t *testing.T) { runSession(t, e, must) })
 	t.Run("golden", func(t *testing.T) { runGolden(t, e, must) })
+}
+
+// RunNet checks an engine on a net of the caller's as Run does on each of its
+// own, but for the neglection degrees, which are the last layer's matter: for
+// what only this engine fuses.
+func RunNet(t *testing.T, e nn.Engine, m *nn.Model) {
+	c := withStatistics(m)
+	c.theta = false
+	runCase(t, e, c, AllOps)
+}
+
+func runCase(t *testing.T, e nn.Engine, c *testCase, must []string) {
+	t.Run(c.name(), func(t *testing.T) {
+		open(t, e, c, must, nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewAdam()}) // skips all below at once
+		t.Run("forward", func(t *testing.T) { testForward(t, e, c, must) })
+		t.Run("gradients", func(t *testing.T) { testGradients(t, e, c, must) })
+		if !c.cancels {
+			t.Run("adam", func(t *testing.T) { testSteps(t, e, c, must, nn.NewAdam(), 1e-3) })
+		}
+		t.Run("sgd", func(t *testing.T) { testSteps(t, e, c, must, nn.NewSGD(5e-4), 0.05) })
+		if c.theta {
+			t.Run("theta", func(t *testing.T) { testTheta(t, e, c, must) })
+		}
+	})
 }
 
 // testForward compares scores, penultimate features and loss in evaluation,

@@ -17,7 +17,8 @@ type Options struct {
 
 // Engine runs models on the processor.
 type Engine struct {
-	pool *pool.Pool
+	pool      *pool.Pool
+	available func() (bytes int, of string) // see availableMemory
 }
 
 // New starts an engine. It fails if SDNN_CPU names instructions that this
@@ -30,7 +31,7 @@ func New(o Options) (*Engine, error) {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	return &Engine{pool: pool.New(n)}, nil
+	return &Engine{pool: pool.New(n), available: availableMemory}, nil
 }
 
 // Name implements nn.Engine.
@@ -39,12 +40,13 @@ func (*Engine) Name() string { return "cpu" }
 // Close stops the engine's threads. No session may be in use.
 func (e *Engine) Close() { e.pool.Close() }
 
-// Compile implements nn.Engine.
+// Compile implements nn.Engine. On Linux a model that does not fit into the
+// memory that is free is an *nn.MemoryError.
 func (e *Engine) Compile(m *nn.Model, o nn.CompileOptions) (nn.Session, error) {
 	if err := checkPrecision(o.Precision); err != nil {
 		return nil, &nn.UnsupportedError{Engine: "cpu", Model: m.Name, What: fmt.Sprintf("--precision %s: %v; or use --precision f32", o.Precision, err)}
 	}
-	return newSession(e.pool, m, o)
+	return newSession(e, m, o)
 }
 
 // checkPrecision says why this machine cannot compute in precision p.

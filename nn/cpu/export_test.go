@@ -1,6 +1,10 @@
 package cpu
 
-import "sdnn/nn"
+import (
+	"math"
+
+	"sdnn/nn"
+)
 
 // FuseTails sets whether evaluations fuse what follows a convolution, and
 // returns whether they did.
@@ -17,4 +21,20 @@ func Kept(s nn.Session) (n int) {
 		}
 	}
 	return n
+}
+
+// Poison fills the memory of a session's values and workspaces with NaN. What a
+// step reads of it before it has written there shows in its results.
+func Poison(s nn.Session) {
+	for i := range s.(*session).arena {
+		s.(*session).arena[i] = float32(math.NaN())
+	}
+}
+
+// AvailableIn is availableMemory of another file system.
+var AvailableIn = availableIn
+
+// SetAvailable sets how much memory the engine thinks is free.
+func (e *Engine) SetAvailable(bytes int, of string) {
+	e.available = func() (int, string) { return bytes, of }
 }

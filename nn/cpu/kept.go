@@ -43,6 +43,7 @@ func (c *compiled) placeKept(limit int) int {
 	slices.SortStableFunc(order, func(a, b *kept) int { return a.conv.Tiles() - b.conv.Tiles() })
 	size := (c.plan.Size + align - 1) / align * align
 	for _, k := range order {
+		k.at = -1
 		if size+k.size <= limit {
 			k.at = size
 			size += (k.size + align - 1) / align * align

@@ -5,6 +5,7 @@ import (
 
 	"sdnn/nn"
 	"sdnn/nn/cpu/kernel"
+	"sdnn/nn/cpu/pool"
 )
 
 // roofSets are the working sets whose bandwidth is measured, in bytes: the first-level and the second-level
@@ -17,7 +18,7 @@ const roofTime = 12 * time.Millisecond
 // Roof implements nn.Profiler.
 func (s *session) Roof() nn.Roof {
 	r := nn.Roof{Path: kernel.Path().String(), Flops: kernel.Peak(s.pool), BF16Flops: kernel.PeakBF16(s.pool)}
-	data, free := alloc(roofSets[len(roofSets)-1] / 4)
+	data, free := pool.Alloc(roofSets[len(roofSets)-1] / 4)
 	defer free()
 	for i := range data {
 		data[i] = 1

@@ -19,10 +19,12 @@ type session struct {
 	model   *nn.Model
 	options nn.CompileOptions
 
-	feeds   [slots]nn.Feed
-	tensors map[string][]float32 // parameters, constants, optimiser state by name
-	state   []nn.StateTensor
-	frees   []func()
+	feeds     [slots]nn.Feed
+	arena     []float32 // planned memory, shared: one program runs at a time
+	arenaSize int
+	tensors   map[string][]float32 // parameters, constants, optimiser state by name
+	state     []nn.StateTensor
+	frees     []func()
 
 	train, eval *compiled
 	grads       map[string]*ref // with KeepGradients
@@ -54,35 +56,31 @@ type compiled struct {
 	kept        []*kept
 }
 
-func newSession(p *pool.Pool, m *nn.Model, o nn.CompileOptions) (*session, error) {
-	s := &session{pool: p, model: m, options: o, tensors: map[string][]float32{}, changes: 1}
-	var err error
-	if s.eval, err = s.lower(nn.Evaluation); err != nil {
+func newSession(e *Engine, m *nn.Model, o nn.CompileOptions) (*session, error) {
+	s := &session{pool: e.pool, model: m, options: o, tensors: map[string][]float32{}, changes: 1}
+	if err := s.reserve(e.available); err != nil {
 		return nil, err
 	}
-	limit := s.eval.plan.Size + m.ParamCount()/keptShare
-	if o.Purpose != nn.Evaluation {
-		if s.train, err = s.lower(o.Purpose); err != nil {
-			return nil, err
-		}
-		limit = s.train.plan.Size
-	}
 	s.makeTensors()
-	size := s.eval.placeKept(limit)
+	s.arena = s.alloc(s.arenaSize)
+	s.bind(s.eval)
 	if s.train != nil {
-		size = max(size, s.train.plan.Size)
-	}
-	arena := s.alloc(size) // shared: one program runs at a time
-	s.bind(s.eval, arena)
-	if s.train != nil {
-		s.bind(s.train, arena)
+		s.bind(s.train)
 	}
 	s.makeFeeds()
 	return s, nil
 }
 
+// plan lowers the session's programs and plans their memory.
+func (s *session) plan() (err error) {
+	if s.eval, err = s.lower(nn.Evaluation); err == nil && s.options.Purpose != nn.Evaluation {
+		s.train, err = s.lower(s.options.Purpose)
+	}
+	return err
+}
+
 func (s *session) alloc(n int) []float32 {
-	data, free := alloc(n)
+	data, free := pool.Alloc(n)
 	s.frees = append(s.frees, free)
 	return data
 }
@@ -109,8 +107,8 @@ func (s *session) lower(purpose nn.Purpose) (*compiled, error) {
 }
 
 // bind gives a program its memory.
-func (s *session) bind(c *compiled, arena []float32) {
-	b := &binder{s: s, plan: c.plan, arena: arena, root: c.root}
+func (s *session) bind(c *compiled) {
+	b := &binder{s: s, plan: c.plan, arena: s.arena, root: c.root}
 	for i := range c.ops {
 		c.run = append(c.run, c.ops[i].bind(b))
 	}

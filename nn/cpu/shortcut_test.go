@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sdnn/nn"
+	"sdnn/nn/conformance"
 	"sdnn/nn/cpu/kernel"
 )
 
@@ -44,20 +45,20 @@ func shortcutNet(kind string, batch, h, w, c, o, stride int) *nn.Model {
 	return m
 }
 
-// A shortcut that is added by its own product, or is not, forward and backward,
-// has the gradients of a naive evaluation.
-func TestShortcutsAgainstDifferences(t *testing.T) {
-	for _, kind := range []string{"main way first", "shortcut first", "main way read twice", "shortcut read twice", "sum of the shortcut with itself"} {
-		for _, s := range [][6]int{{2, 5, 6, 16, 16, 1}, {2, 5, 4, 3, 5, 2}} { // batch, height, width, channels, outputs, stride
-			m := shortcutNet(kind, s[0], s[1], s[2], s[3], s[4], s[5])
-			var steps []*normStep
-			for _, level := range kernel.Levels {
-				if kernel.Has(level) {
-					steps = append(steps, newNormStep(t, level, m, s[0]))
+// A shortcut that is added by its own product, or is not, and biases before a
+// residual sum: what the suite's own nets lack.
+func TestResidualSumsConform(t *testing.T) {
+	for _, level := range kernel.Levels {
+		t.Run(level.String(), func(t *testing.T) {
+			useLevel(t, level)
+			e := engine(t, 2)
+			for _, s := range [][6]int{{3, 5, 6, 16, 16, 1}, {3, 5, 4, 3, 5, 2}} { // batch, height, width, channels, outputs, stride
+				for _, kind := range []string{"main way first", "shortcut first", "main way read twice", "shortcut read twice", "sum of the shortcut with itself"} {
+					conformance.RunNet(t, e, shortcutNet(kind, s[0], s[1], s[2], s[3], s[4], s[5]))
 				}
+				conformance.RunNet(t, e, normNet("residual", s[0], s[1], s[2], s[3]))
 			}
-			checkDifferences(t, steps)
-		}
+		})
 	}
 }
 

@@ -25,7 +25,7 @@ func newSession(e *Engine, m *nn.Model, o nn.CompileOptions) (_ *session, err er
 		}
 	}
 	if err = s.open(); err != nil {
-		var short *MemoryError
+		var short *nn.MemoryError
 		if !errors.As(err, &short) {
 			err = &Error{"preparing " + m.Name, err}
 		}

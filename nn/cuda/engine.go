@@ -42,7 +42,7 @@ func (*Engine) Name() string { return "cuda" }
 func (e *Engine) Close() error { return e.set.Close() }
 
 // Compile implements nn.Engine. A model that does not fit into the card's
-// memory is a *MemoryError.
+// memory is an *nn.MemoryError.
 func (e *Engine) Compile(m *nn.Model, o nn.CompileOptions) (nn.Session, error) {
 	if err := e.checkPrecision(o.Precision); err != nil {
 		return nil, &nn.UnsupportedError{Engine: "cuda", Model: m.Name, What: fmt.Sprintf("--precision %s: %v; or use --precision f32", o.Precision, err)}

@@ -50,29 +50,3 @@ func advice(err error) string {
 	}
 	return on + "; if it fails again, with --engine cpu"
 }
-
-// MemoryError says that a model does not fit into the card's memory.
-type MemoryError struct {
-	Model string
-	Batch int
-	Need  int // bytes
-	Free  int // bytes
-	Fits  int // the largest batch that does, 0: none
-}
-
-// Error implements error.
-func (e *MemoryError) Error() string {
-	s := fmt.Sprintf("cuda: %s with a batch of %d needs %s of the card's memory, and %s are free: ", e.Model, e.Batch, gib(e.Need), gib(e.Free))
-	if e.Fits == 0 {
-		return s + "not even a batch of 1 fits; stop what else runs on the card, or use --engine cpu"
-	}
-	return s + fmt.Sprintf("the largest batch that fits is %d (--batch %d)", e.Fits, e.Fits)
-}
-
-// gib writes bytes for people.
-func gib(n int) string {
-	if n < 1<<30 {
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-}

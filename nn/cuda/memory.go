@@ -107,5 +107,6 @@ func (s *session) reserve(z sizes) error {
 		z := s.sizesFor(i + 1)
 		return z.total() > free
 	})
-	return &MemoryError{Model: s.model.Name, Batch: s.model.Batch, Need: z.total(), Free: free, Fits: fits}
+	return &nn.MemoryError{Engine: "cuda", Model: s.model.Name, Batch: s.model.Batch, Of: "the card's memory", Need: z.total(), Free: free, Fits: fits,
+		Advice: "stop what else runs on the card, or use --engine cpu"}
 }

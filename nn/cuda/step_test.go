@@ -183,9 +183,9 @@ func TestMemoryMessage(t *testing.T) {
 	e, _ := open(t, fakecard.Options{CheckOnly: true, Memory: 400 << 20})
 	o := nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewSGD(0)}
 	_, err := e.Compile(imageNet("residual", 3000, 16, 16, 16), o)
-	var short *cuda.MemoryError
+	var short *nn.MemoryError
 	if !errors.As(err, &short) {
-		t.Fatalf("got %v, want a *cuda.MemoryError", err)
+		t.Fatalf("got %v, want an *nn.MemoryError", err)
 	}
 	if short.Need <= short.Free || short.Free != 400<<20 || short.Batch != 3000 || short.Fits < 1 || short.Fits >= 3000 {
 		t.Errorf("%+v", short)

@@ -163,6 +163,7 @@ type gemmJob struct {
 	// gemm_packed.go.
 	packed       []float32
 	packedMemory []float32 // kept for the next call
+	freePacked   func()    // frees it
 	runPack      func(task, worker int)
 
 	deep deepJob
@@ -203,7 +204,7 @@ func takeJob(threads int) *gemmJob {
 // release gives the job back without its references to the caller's memory.
 func (j *gemmJob) release() {
 	clear(j.calls)
-	*j = gemmJob{calls: j.calls, run: j.run, packedMemory: j.packedMemory, runPack: j.runPack, deep: deepJob{run: j.deep.run}}
+	*j = gemmJob{calls: j.calls, run: j.run, packedMemory: j.packedMemory, freePacked: j.freePacked, runPack: j.runPack, deep: deepJob{run: j.deep.run}}
 	freeJobs.Lock()
 	freeJobs.jobs = append(freeJobs.jobs, j)
 	freeJobs.Unlock()

@@ -1,5 +1,7 @@
 package kernel
 
+import "sdnn/nn/cpu/pool"
+
 // Where many tiles lie beside one another, each row of A is packed as many
 // times. Then A is better packed once, before all tiles:
 //
@@ -10,10 +12,11 @@ package kernel
 // The tiles read it from memory or the cache that all cores share, each panel
 // fetched while the one before it is multiplied. Tasks then go across, so that
 // a row of tiles reads the same part of A.
-const (
-	packedTiles = 6        // tiles beside one another from which packing once pays
-	packedMost  = 24 << 20 // values of 4 bytes: 96 MB
-)
+const packedTiles = 6 // tiles beside one another from which packing once pays
+
+// GemmPacked is the number of values of 4 bytes, 96 MB, that a product keeps a
+// packed operand in at most. The memory stays for later products.
+const GemmPacked = 24 << 20
 
 // blocks returns the number of blocks of products.
 func (j *gemmJob) blocks() int { return ceilDiv(j.k, j.block) }
@@ -30,11 +33,15 @@ func (j *gemmJob) panelSize() int {
 func (j *gemmJob) planPacked() bool {
 	g := &j.grid
 	size := j.blocks() * g.downs * ceilDiv(g.rows, j.isa.mr) * j.panelSize()
-	if g.acrosses < packedTiles || size > packedMost || size == 0 {
+	if g.acrosses < packedTiles || size > GemmPacked || size == 0 {
 		return false
 	}
 	if len(j.packedMemory) < size {
-		j.packedMemory = make([]float32, size)
+		// Not left to the collector: a step asks for more several times, and what it has outgrown would stay part of the process.
+		if j.freePacked != nil {
+			j.freePacked()
+		}
+		j.packedMemory, j.freePacked = pool.Alloc(size)
 	}
 	j.packed = j.packedMemory[:size]
 	g.byRows = true

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"sdnn/internal/disk"
 )
 
 // Suffix is what a file under construction has behind its name. A file with
@@ -40,7 +42,7 @@ func Write(path string, fill func(f *os.File) error) (err error) {
 	if err = os.Rename(part, path); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	return disk.SyncDir(filepath.Dir(path))
 }
 
 // WriteBytes replaces the file at path by data.

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"sdnn/internal/disk"
 )
 
 func TestWriteIsWholeOrNot(t *testing.T) {
@@ -43,7 +45,7 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Lock(path); !errors.Is(err, ErrLocked) {
+	if _, err := Lock(path); !errors.Is(err, disk.ErrLocked) {
 		t.Errorf("locked twice: %v", err)
 	}
 	if err := unlock(); err != nil {

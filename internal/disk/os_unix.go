@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
 
-package durable
+package disk
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SyncDir makes renames and removals in a folder durable.
+// SyncDir makes creations, renames and removals in a folder durable.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -17,12 +17,13 @@ func SyncDir(dir string) error {
 	}
 	err = d.Sync()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		err = nil // file systems without it have nothing to offer
+		err = nil // file systems without directory sync have nothing to offer
 	}
 	return errors.Join(err, d.Close())
 }
 
-func lockFile(f *os.File) error {
+// Lock takes an exclusive lock on f that ends with the process or f's closing, or returns ErrLocked.
+func Lock(f *os.File) error {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -33,4 +34,9 @@ func lockFile(f *os.File) error {
 			return err
 		}
 	}
+}
+
+// Full reports whether an error of writing says that there is no room: the disk is full, or a quota or limit is reached.
+func Full(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
 }

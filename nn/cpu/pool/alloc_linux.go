@@ -1,4 +1,4 @@
-package cpu
+package pool
 
 import (
 	"unsafe"
@@ -9,11 +9,11 @@ import (
 // hugeFrom is the size in bytes from which huge pages pay.
 const hugeFrom = 4 << 20
 
-// alloc returns n zeroed float32 and what frees them. Large ones are mapped
+// Alloc returns n zeroed float32 and what frees them. Large ones are mapped
 // apart from Go's heap and asked for in huge pages: a matrix product walks
 // over hundreds of megabytes and would otherwise wait for the TLB; and closing
 // a session gives the memory back at once instead of at some later collection.
-func alloc(n int) ([]float32, func()) {
+func Alloc(n int) ([]float32, func()) {
 	if n*4 < hugeFrom {
 		return make([]float32, n), func() {}
 	}
