@@ -63,7 +63,7 @@ type Pool struct {
 	idle    chan struct{} // tells a parked Run that the last worker left
 
 	workers []worker       // those beside the caller: worker i+1 is workers[i]
-	scratch [][]byte       // a workspace each worker, caller first
+	scratch []scratch      // a workspace each worker, caller first
 	closed  atomic.Bool    // Close was called
 	exited  sync.WaitGroup // counts the workers' goroutines
 	spin    bool           // whether waiting may spin: not when threads outnumber processors
@@ -85,7 +85,7 @@ func New(threads int) *Pool {
 	p := &Pool{
 		idle:    make(chan struct{}, 1),
 		workers: make([]worker, threads-1),
-		scratch: make([][]byte, threads),
+		scratch: make([]scratch, threads),
 		spin:    threads <= runtime.GOMAXPROCS(0),
 	}
 	p.exited.Add(threads - 1)
@@ -99,18 +99,39 @@ func New(threads int) *Pool {
 // Threads returns the number of threads, the caller of Run among them.
 func (p *Pool) Threads() int { return len(p.workers) + 1 }
 
+// scratchPage is what the size of a worker's memory is rounded up to.
+const scratchPage = 2 << 20
+
 // Scratch returns at least n bytes, aligned to a cache line, for worker to use
 // during the task that it runs. Their content does not survive to the next
-// task. It allocates only when worker asks for more than ever before.
+// task. It allocates only when worker asks for more than ever before; what the
+// task was given earlier stays valid until Close.
 func (p *Pool) Scratch(worker, n int) []byte {
-	if b := p.scratch[worker]; len(b) >= n {
-		return b
+	s := &p.scratch[worker]
+	if len(s.bytes) < n {
+		b, free := allocPages((n + scratchPage - 1) / scratchPage * scratchPage)
+		s.bytes, s.free = b, append(s.free, free)
 	}
-	const line = 64
-	b := make([]byte, n+line)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (line - 1)
-	p.scratch[worker] = b[skip : skip+n : skip+n]
-	return p.scratch[worker]
+	return s.bytes
+}
+
+// scratch is a worker's memory, and what gives it and those before it back.
+type scratch struct {
+	bytes []byte
+	free  []func()
+	_     [16]byte
+}
+
+// cacheLine is the size in bytes of a line of the processor's caches.
+const cacheLine = 64
+
+// allocLines returns n bytes of Go's heap, aligned to a cache line.
+func allocLines(n int) []byte { return aligned(make([]byte, n+cacheLine), n, cacheLine) }
+
+// aligned returns the first n bytes of b at a multiple of the given power of two.
+func aligned(b []byte, n, to int) []byte {
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (to - 1)
+	return b[skip : skip+n : skip+n]
 }
 
 // Run calls f(task, worker) once for every task in [0, tasks) and returns when
@@ -260,4 +281,10 @@ func (p *Pool) Close() {
 	p.closed.Store(true)
 	p.rouse(len(p.workers))
 	p.exited.Wait()
+	for i := range p.scratch {
+		for _, free := range p.scratch[i].free {
+			free()
+		}
+		p.scratch[i] = scratch{}
+	}
 }

@@ -169,6 +169,14 @@ func TestScratch(t *testing.T) {
 			}
 		}
 	}
+	// Memory that a task was given stays its own when it asks for more.
+	first := p.Scratch(0, 1)
+	first[0] = 7
+	more := p.Scratch(0, len(first)+1)
+	more[0] = 8
+	if first[0] != 7 {
+		t.Error("asking for more changed what was given before")
+	}
 	a, b := p.Scratch(0, 10), p.Scratch(1, 10)
 	a[0], b[0] = 1, 2
 	if a[0] != 1 {
