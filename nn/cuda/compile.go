@@ -50,7 +50,13 @@ func (s *session) lower(purpose nn.Purpose) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if purpose != nn.Evaluation {
+	if purpose == nn.Evaluation {
+		out := l.scores
+		if out == nil {
+			out = l.rootOf(p.Resolve(s.model.Output))
+		}
+		fixed[out] = place{result: true, offset: scoresAt}
+	} else {
 		s.update(l)
 	}
 	c := &program{nn: p, low: l}
@@ -74,9 +80,6 @@ func (s *session) open() error {
 	err = s.allocate(size)
 	if err == nil {
 		err = s.makeSlots()
-	}
-	if err == nil {
-		s.scores, err = newHostBuffer(s.card, 4*s.model.Batch*s.model.Outputs())
 	}
 	if err == nil {
 		err = s.prepare()
@@ -205,7 +208,7 @@ func (s *session) makeSlots() error {
 		}
 		sl.feed.Targets.Reset()
 		var err error
-		if sl.results, err = s.card.AllocHost(s.results.bytes); err != nil {
+		if sl.results, err = s.card.AllocHost(resultsRoom(s.model)); err != nil {
 			return err
 		}
 		for _, e := range []*driver.Event{&sl.ready, &sl.computed, &sl.done} {
@@ -221,11 +224,6 @@ func (s *session) makeSlots() error {
 // products want, and takes that.
 func (s *session) prepare() error {
 	e := s.eval
-	out := e.nn.Resolve(s.model.Output)
-	if e.low.scores != nil {
-		out = e.low.scores
-	}
-	e.scores = s.placeOf(e, e.low.rootOf(out)).at
 	if v := s.model.Penultimate; v != nil {
 		v = e.low.rootOf(e.nn.Resolve(v))
 		e.penultimate, e.penultimateType = s.placeOf(e, v), e.low.types[v]

@@ -13,8 +13,7 @@ type program struct {
 	low  *lowering
 	plan *nn.Plan // in units of planUnit bytes
 
-	scores          driver.Ptr // evaluation
-	penultimate     place
+	penultimate     place // evaluation
 	penultimateType driver.Type
 
 	variants []*variant // the last used first
