@@ -160,12 +160,13 @@ var geometries = map[string]func(l launch) driver.Dim{
 	"loss_mean":                    func(launch) driver.Dim { return line(1) },
 	"moe_forward":                  threadEach("rows", "outputs"),
 	"moe_backward":                 threadEach("rows", "outputs"),
-	"theta_list":                   func(l launch) driver.Dim { return line(over(l.i("classes"), 32)) },
 	"theta_errors":                 blockARow,
 	"theta_norms":                  func(l launch) driver.Dim { return line(min(l.i("classes")*l.i("chunks"), 1056)) },
 	"theta_finish":                 threadEach("classes"),
 	"sgd":                          func(l launch) driver.Dim { return line(l.i("count")) },
 	"adam":                         func(l launch) driver.Dim { return line(l.i("count")) },
+	"sgd_theta":                    func(l launch) driver.Dim { return line(l.i("count")) },
+	"adam_theta":                   func(l launch) driver.Dim { return line(l.i("count")) },
 }
 
 // Slices is the number of slices that a sum over rows x channels is made in: the
