@@ -48,7 +48,7 @@ type lowering struct {
 	listed map[*nn.Value]*nn.Value // by outputs: rows that theta looks at
 
 	measured *measured // in the optimiser's pass; nil: not there
-	ops    []op
+	ops      []op
 }
 
 // lower compiles the program. fixed says which values have a place of their own.
