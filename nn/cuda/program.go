@@ -181,6 +181,7 @@ func (s *session) bind(p *program, rows int) (*variant, error) {
 			return nil, fail(b.err, v.close(s.card))
 		}
 	}
+	s.e.chooser.save()
 	s.workspaceBytes = max(s.workspaceBytes, b.need)
 	if err := s.growWorkspace(); err != nil {
 		return nil, fail(err, v.close(s.card))
