@@ -206,7 +206,7 @@ func survey(m machine) (r Report) {
 	r.Libraries = []Library{
 		{"cublasLt", fmt.Sprintf("%d.%d.%d", lt/10000, lt/100%100, lt%100), s.ltLib.file()},
 		{"cudnn", fmt.Sprintf("%d.%d.%d", dnn/10000, dnn/100%100, dnn%100), s.dnnLib.file()},
-		{"nvrtc", fmt.Sprintf("%d.%d", rtc/1000, rtc%1000/10), s.rtcLib.file()},
+		{"nvrtc", fmt.Sprintf("%d.%d", rtc/1000, rtc%1000/10), s.compiler.lib.file()},
 	}
 	return r
 }
@@ -214,7 +214,5 @@ func survey(m machine) (r Report) {
 // versions are the libraries' own numbers; NVRTC's in the manner of CUDA's, 12060 for 12.6.
 func (s *set) versions() map[string]int {
 	lt, _, _ := purego.SyscallN(s.ltAPI.cublasLtGetVersion)
-	major, minor := new(int32), new(int32)
-	_, _, _ = purego.SyscallN(s.rtcAPI.nvrtcVersion, uintptr(unsafe.Pointer(major)), uintptr(unsafe.Pointer(minor)))
-	return map[string]int{"cublasLt": int(lt), "cudnn": s.dnnVersion, "nvrtc": int(*major)*1000 + int(*minor)*10}
+	return map[string]int{"cublasLt": int(lt), "cudnn": s.dnnVersion, "nvrtc": s.compiler.Version()}
 }

@@ -102,6 +102,37 @@ func TestNoSuchCard(t *testing.T) {
 	}
 }
 
+// The compiler needs neither a driver nor the other libraries.
+func TestOpenCompiler(t *testing.T) {
+	dir := t.TempDir()
+	m := testMachine(t, map[string]string{PathVariable: dir})
+	_, err := openCompiler(m)
+	if missing, ok := errors.AsType[*MissingError](err); !ok || !slices.Equal(missing.Names, []string{"libnvrtc.so.12"}) || !strings.Contains(missing.Install, "nvidia-cuda-nvrtc-cu12") {
+		t.Errorf("without NVRTC: %v", err)
+	}
+	install(t, dir, "libnvrtc.so.12", "nvrtc.c")
+	c, err := openCompiler(m)
+	must(t, err)
+	if v := c.Version(); v != 12060 {
+		t.Errorf("version %d", v)
+	}
+	for capability, want := range map[int]string{75: "CUBIN sm_75\n", 90: "CUBIN sm_90\n", 120: "PTX compute_90\n"} {
+		if code, _, err := c.Compile(capability/10, capability%10, "probe.cu", probeSource); err != nil || !strings.HasPrefix(string(code), want) {
+			t.Errorf("for %d: %.30q, %v", capability, code, err)
+		}
+	}
+	if _, _, err := c.Compile(7, 0, "probe.cu", probeSource); err == nil || !strings.Contains(err.Error(), "compute capability 7.0") {
+		t.Errorf("for a card that NVRTC does not know any more: %v", err)
+	}
+	install(t, dir, "libnvrtc.so.13", "sublibrary.c", "-DSUBLIBRARY=x")
+	if _, err := openCompiler(m); err == nil || !strings.Contains(err.Error(), "libnvrtc.so.13 has no function nvrtcVersion") {
+		t.Errorf("with something else: %v", err)
+	}
+	if s := control(t, dir, "libnvrtc.so.12"); s.live() != 0 || s.problem() != "" {
+		t.Errorf("%d programs are left; %s", s.live(), s.problem())
+	}
+}
+
 // A file that is there and does not load is told with the loader's reason, and
 // the next place is searched.
 func TestDamagedFile(t *testing.T) {
