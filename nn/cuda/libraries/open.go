@@ -56,7 +56,7 @@ func loadDriver(m machine) (*base, error) {
 	}
 	if err := b.check("cuInit", b.cuInit, 0); err != nil {
 		if e, ok := err.(*driver.Error); ok && e.Code == cudaNoDevice {
-			return nil, &UnfitError{What: "the NVIDIA driver finds no card" + hidden(m)}
+			return nil, m.noCard()
 		}
 		return nil, &UnfitError{What: "the NVIDIA driver does not start (" + err.Error() + ")", Install: "see whether nvidia-smi works"}
 	}
@@ -69,6 +69,20 @@ func loadDriver(m machine) (*base, error) {
 		return nil, &UnfitError{What: "the NVIDIA driver supports CUDA " + cudaVersion(b.version) + " only", Install: "install driver 525 or newer, for CUDA 12"}
 	}
 	return b, nil
+}
+
+// noCard says why the driver finds no card. Its library starts without the
+// kernel module too, and in a container that was not given a card.
+func (m machine) noCard() error {
+	const module = "/proc/driver/nvidia/version"
+	if _, err := os.Stat(m.root + module); err == nil {
+		return &UnfitError{What: "the NVIDIA driver finds no card" + hidden(m), Install: "see whether nvidia-smi lists one"}
+	}
+	if _, err := os.Stat(m.root + "/usr/lib/wsl/lib"); err == nil {
+		return &UnfitError{What: "the NVIDIA driver finds no card" + hidden(m), Install: "see whether nvidia-smi works in Windows and here"}
+	}
+	return &UnfitError{What: "the NVIDIA driver's library is here, but its kernel module is not loaded (there is no " + module + ")",
+		Install: "on a machine with a card see whether nvidia-smi works; a container must be given the card (docker run --gpus all)"}
 }
 
 // hidden says whether the environment hides cards.
