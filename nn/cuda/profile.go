@@ -69,10 +69,6 @@ func (p *program) describe(q *nn.OpProfile, o *op, rows int) {
 	}
 }
 
-// Roof implements nn.Profiler. What a card does at best is not measured: the
-// zero value says that it is not known.
-func (s *session) Roof() nn.Roof { return nn.Roof{} }
-
 // clock measures what f queues.
 func (s *session) clock(f func() error) (time.Duration, error) {
 	t, ok := s.card.(driver.Timer)

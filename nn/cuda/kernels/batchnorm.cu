@@ -142,31 +142,29 @@ template <class T, int V, bool R, bool D> struct applying {
 	const T *x;
 	const float *coef;
 	int channels;
-	const u64 *keys; // with dropout, D
-	int positions;
-	u32 stream, threshold;
+	drop_place place; // with dropout, D
+	u32 threshold;
 	float keep;
 	reg<V> scale, shift;
+	typedef reg<V> taken;
 	__device__ __forceinline__ void begin(int c) {
 		scale = table<V>(coef + c);
 		shift = table<V>(coef + channels + c);
+		if (D) place.begin();
 	}
-	__device__ __forceinline__ void row(int r, int c) {
-		u64 at = (u64)r * channels + c;
-		reg<V> v = load<T, V>(x + at);
+	__device__ __forceinline__ taken take(int r, int c) { return load<T, V>(x + (u64)r * channels + c); }
+	__device__ __forceinline__ void put(taken v, int r, int c) {
 #pragma unroll
 		for (int i = 0; i < V; i++) {
 			v.f[i] = fmaf(v.f[i], scale.f[i], shift.f[i]);
 			if (R) v.f[i] = positive(v.f[i]);
 		}
 		if (D) {
-			int image = r / positions;
-			u64 key = stream_key(keys[image], stream);
-			u32 j = (u32)((r - image * positions) * channels + c);
+			u32 j = place.at(r) + (u32)c;
 #pragma unroll
-			for (int i = 0; i < V; i++) v.f[i] = choose(hash32(key, j + i) >= threshold, v.f[i] * keep, 0.0f);
+			for (int i = 0; i < V; i++) v.f[i] = choose(hash32(place.key, j + i) >= threshold, v.f[i] * keep, 0.0f);
 		}
-		store<T, V>(y + at, v);
+		store<T, V>(y + (u64)r * channels + c, v);
 	}
 };
 
@@ -176,12 +174,13 @@ template <class T, int V, bool R, bool D> DEVICE void apply_of(T *y, const T *x,
 	op.x = x;
 	op.coef = coef;
 	op.channels = channels;
-	op.keys = keys;
-	op.positions = positions;
-	op.stream = stream;
+	op.place.keys = keys;
+	op.place.positions = positions;
+	op.place.channels = channels;
+	op.place.stream = stream;
 	op.threshold = threshold;
 	op.keep = keep;
-	each_row<V>(op, rows, channels);
+	each_pair<V>(op, rows, channels);
 }
 
 template <class T, bool R, bool D> DEVICE void apply(T *y, const T *x, const float *coef, int rows, int channels, const u64 *keys, int positions, u32 stream, u32 threshold, float keep) {

@@ -11,9 +11,9 @@
 // A gate says what of dy reaches the normalisation.
 template <int V, bool R, bool D> struct gate {
 	const float *coef; // with the ReLU, R
-	const u64 *keys;   // with dropout, D
-	int positions, channels;
-	u32 stream, threshold;
+	int channels;
+	drop_place place; // with dropout, D
+	u32 threshold;
 	float keep;
 	reg<V> scale, shift;
 	__device__ __forceinline__ void begin(int c) {
@@ -21,14 +21,13 @@ template <int V, bool R, bool D> struct gate {
 			scale = table<V>(coef + c);
 			shift = table<V>(coef + channels + c);
 		}
+		if (D) place.begin();
 	}
 	__device__ __forceinline__ void pass(reg<V> &d, const reg<V> &x, int r, int c) {
 		if (D) {
-			int image = r / positions;
-			u64 key = stream_key(keys[image], stream);
-			u32 j = (u32)((r - image * positions) * channels + c);
+			u32 j = place.at(r) + (u32)c;
 #pragma unroll
-			for (int i = 0; i < V; i++) d.f[i] = choose(hash32(key, j + i) >= threshold, d.f[i] * keep, 0.0f);
+			for (int i = 0; i < V; i++) d.f[i] = choose(hash32(place.key, j + i) >= threshold, d.f[i] * keep, 0.0f);
 		}
 		if (R) {
 #pragma unroll
@@ -46,10 +45,11 @@ struct gate_args {
 	float keep;
 	template <int V, bool R, bool D> __device__ __forceinline__ void set(gate<V, R, D> &g) const {
 		g.coef = coef;
-		g.keys = keys;
-		g.positions = positions;
 		g.channels = channels;
-		g.stream = stream;
+		g.place.keys = keys;
+		g.place.positions = positions;
+		g.place.channels = channels;
+		g.place.stream = stream;
 		g.threshold = threshold;
 		g.keep = keep;
 	}
@@ -151,23 +151,31 @@ template <class T, int V, bool R, bool D, bool A> struct back_apply {
 	int channels;
 	gate<V, R, D> g;
 	reg<V> fy, fx, f1;
+	struct taken {
+		reg<V> dy, x, residual;
+	};
 	__device__ __forceinline__ void begin(int c) {
 		fy = table<V>(back + c);
 		fx = table<V>(back + channels + c);
 		f1 = table<V>(back + 2 * channels + c);
 		g.begin(c);
 	}
-	__device__ __forceinline__ void row(int r, int c) {
+	__device__ __forceinline__ taken take(int r, int c) {
 		u64 at = (u64)r * channels + c;
-		reg<V> d = load<T, V>(dy + at), v = load<T, V>(x + at), p;
-		if (A) p = load<T, V>(residual + at);
-		g.pass(d, v, r, c);
+		taken v;
+		v.dy = load<T, V>(dy + at);
+		v.x = load<T, V>(x + at);
+		if (A) v.residual = load<T, V>(residual + at);
+		return v;
+	}
+	__device__ __forceinline__ void put(taken v, int r, int c) {
+		g.pass(v.dy, v.x, r, c);
 #pragma unroll
 		for (int i = 0; i < V; i++) {
-			d.f[i] = fmaf(d.f[i], fy.f[i], fmaf(v.f[i], fx.f[i], f1.f[i]));
-			if (A) d.f[i] += p.f[i];
+			v.dy.f[i] = fmaf(v.dy.f[i], fy.f[i], fmaf(v.x.f[i], fx.f[i], f1.f[i]));
+			if (A) v.dy.f[i] += v.residual.f[i];
 		}
-		store<T, V>(dx + at, d);
+		store<T, V>(dx + (u64)r * channels + c, v.dy);
 	}
 };
 
@@ -180,7 +188,7 @@ template <class T, int V, bool R, bool D, bool A> DEVICE void back_apply_of(T *d
 	op.back = back;
 	op.channels = g.channels;
 	g.set(op.g);
-	each_row<V>(op, rows, g.channels);
+	each_pair<V>(op, rows, g.channels);
 }
 
 template <class T, bool R, bool D, bool A> DEVICE void back_apply_rows(T *dx, const T *dy, const T *x, const T *residual, const float *back, int rows, gate_args g) {

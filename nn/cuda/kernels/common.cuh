@@ -156,12 +156,13 @@ struct walk {
 	int tx, ty, x, y;   // extent of the block, and this thread in it
 	int from, to;       // rows of the slice
 	__device__ __forceinline__ walk(int vectors, int rows) {
-		tx = 32;
-		while (tx > 4 && vectors % tx) tx >>= 1;
-		while (tx > 1 && tx / 2 >= vectors) tx >>= 1;
-		ty = THREADS / tx;
-		x = threadIdx.x % tx;
-		y = threadIdx.x / tx;
+		int bits = 5; // tx is 1 << bits: shifts, where a division would be twenty instructions
+		while (bits > 2 && (vectors & ((1 << bits) - 1))) bits--;
+		while (bits > 0 && 1 << bits >> 1 >= vectors) bits--;
+		tx = 1 << bits;
+		ty = THREADS >> bits;
+		x = (int)threadIdx.x & (tx - 1);
+		y = (int)threadIdx.x >> bits;
 		int per = (rows + (int)gridDim.y - 1) / (int)gridDim.y;
 		from = min((int)blockIdx.y * per, rows);
 		to = min(from + per, rows);
@@ -176,6 +177,26 @@ template <int V, class Op> DEVICE void each_row(Op op, int rows, int channels) {
 	for (int v = (int)blockIdx.x * w.tx + w.x; v < vectors; v += (int)gridDim.x * w.tx) {
 		op.begin(v * V);
 		for (int r = w.from + w.y; r < w.to; r += w.ty) op.row(r, v * V);
+	}
+}
+
+// each_pair is each_row for an op that says apart what it reads: op.take(r, c)
+// returns it, op.put(it, r, c) computes and writes. Two rows are read before one
+// is written, which the compiler could not do by itself, as y may be x: a card
+// needs some 32 KB a multiprocessor on their way to be at its bandwidth, and one
+// access a thread is not always that much.
+template <int V, class Op> DEVICE void each_pair(Op op, int rows, int channels) {
+	int vectors = channels / V;
+	walk w(vectors, rows);
+	for (int v = (int)blockIdx.x * w.tx + w.x; v < vectors; v += (int)gridDim.x * w.tx) {
+		op.begin(v * V);
+		int r = w.from + w.y;
+		for (; r + w.ty < w.to; r += 2 * w.ty) {
+			typename Op::taken a = op.take(r, v * V), b = op.take(r + w.ty, v * V);
+			op.put(a, r, v * V);
+			op.put(b, r + w.ty, v * V);
+		}
+		if (r < w.to) op.put(op.take(r, v * V), r, v * V);
 	}
 }
 
@@ -278,6 +299,27 @@ DEVICE u32 hash32(u64 key, u32 j) {
 	x ^= x >> 16;
 	return x;
 }
+
+// A place in the dropout of [images*positions, channels]: the key of the row's
+// image, and the counter of the row's first element. Rows come in ascending
+// order, and most have the image of the one before.
+struct drop_place {
+	const u64 *keys;
+	int positions, channels;
+	u32 stream;
+	int from, to; // rows of the image
+	u64 key;
+	__device__ __forceinline__ void begin() { from = to = 0; }
+	__device__ __forceinline__ u32 at(int r) {
+		if (r >= to) {
+			int image = r / positions;
+			from = image * positions;
+			to = from + positions;
+			key = stream_key(keys[image], stream);
+		}
+		return (u32)((r - from) * channels);
+	}
+};
 
 // ---- lists of rows: bits [classes][2][words], words = (rows+31)/32, are a bit a
 // row: first of a class's positives, then of the rows whose p is above 3/4 for

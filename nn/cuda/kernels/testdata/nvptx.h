@@ -6,8 +6,9 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 
-struct __attribute__((aligned(16))) uint4 { unsigned x, y, z, w; };
-struct __attribute__((aligned(8))) uint2 { unsigned x, y; };
+// As vectors, which clang does not take apart; NVRTC keeps its structures whole.
+typedef unsigned uint4 __attribute__((ext_vector_type(4)));
+typedef unsigned uint2 __attribute__((ext_vector_type(2)));
 struct uint3 { unsigned x, y, z; };
 struct dim3 {
 	unsigned x, y, z;
