@@ -200,7 +200,7 @@ func (l *lowering) add(n *nn.Node) {
 	})
 }
 
-// columnSum lowers the sum over all but the last dimension, in two stages.
+// columnSum lowers the sum over all but the last dimension.
 func (l *lowering) columnSum(n *nn.Node) {
 	x, y := n.In[0], n.Out[0]
 	t := l.typeOf(x)
@@ -213,8 +213,7 @@ func (l *lowering) columnSum(n *nn.Node) {
 	l.emit(n.Op.Kind(), n.In, []*nn.Value{y, partial}, func(b *binder) []launch {
 		rows := b.rows * per
 		slices := slicesOf(rows, c)
-		return append(b.call("column_sum_"+suffix(t), b.place(partial), b.place(x), rows, c, slices),
-			b.call("column_sum_finish_f32", b.place(y), b.place(partial), c, slices)...)
+		return b.call("column_sum_"+suffix(t), b.place(y), b.place(partial), b.s.counters, b.place(x), rows, c, slices)
 	})
 }
 

@@ -63,7 +63,6 @@ DEVICE void scale_shift(float *coef, int channels, int c, float gamma, float bet
 // needs, and the running statistics (nn.BatchNorm). bias is one that was not added
 // to x: the mean alone sees it.
 struct statistics {
-	enum { none = 0 };
 	float *mean, *inv, *coef, *running_mean, *running_var;
 	const float *gamma, *beta, *bias, *first;
 	int rows, channels;

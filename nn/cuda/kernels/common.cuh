@@ -217,12 +217,6 @@ DEVICE bool last_block(int *counter, int n) {
 	return last;
 }
 
-// unfinished leaves partial sums to a kernel that adds them up.
-struct unfinished {
-	enum { none = 1 };
-	__device__ __forceinline__ void channel(int, const double *) const {}
-};
-
 #define TILE 32 // channels that a block sums at most, so that its last one has little to add up
 
 // finish_tile adds up the slices of a tile's channels, in double and in one
@@ -258,7 +252,7 @@ template <int K, class F> DEVICE void finish_tile(const F &f, double *shared, co
 template <int V, int K, class Op, class F> DEVICE void sum_rows(Op op, const F &f, float *partial, int *counters, int rows, int channels) {
 	const int bits = V == 1 ? 5 : V == 4 ? 3 : 2; // V << bits is TILE
 	__shared__ float warps[K * V << bits][THREADS / 32];
-	__shared__ double shared[F::none ? 1 : THREADS];
+	__shared__ double shared[THREADS];
 	int vectors = channels / V;
 	walk w(vectors, rows, bits);
 	int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -289,14 +283,10 @@ template <int V, int K, class Op, class F> DEVICE void sum_rows(Op op, const F &
 			for (int i = 0; i < THREADS / 32; i++) s += warps[j][i];
 			if (c < channels) partial[((u64)blockIdx.y * K + k) * channels + c] = s;
 		}
-		if (F::none)
-			__syncthreads();
-		else if (last_block(counters + tile, gridDim.y))
+		if (last_block(counters + tile, gridDim.y))
 			finish_tile<K>(f, shared, partial, gridDim.y, channels, tile * w.tx * V, w.tx * V);
 	}
 }
-
-template <int V, int K, class Op> DEVICE void sum_rows(Op op, float *partial, int rows, int channels) { sum_rows<V, K>(op, unfinished(), partial, 0, rows, channels); }
 
 // add_slices returns the sum over slices of partial[slice][stride] at column c,
 // in double, for a block of 16 columns x 16 lanes; every thread of the block
@@ -321,7 +311,6 @@ DEVICE double add_slices(double *shared, const float *partial, int stride, int s
 // coefficients of dx, and the gradient of a bias that was added to x: the sum of
 // dx over all rows, which is zero but for roundings.
 struct gradients {
-	enum { none = 0 };
 	float *dgamma, *dbeta, *back, *dbias;
 	const float *gamma, *mean, *inv;
 	int rows, channels;

@@ -124,8 +124,6 @@ func ofPairs(l launch) driver.Dim {
 
 func sumChannels(l launch) driver.Dim { return l.reduce(l.i("channels"), l.vector()) }
 
-func finishChannels(l launch) driver.Dim { return line(over(l.i("channels"), 16)) }
-
 func blockARow(l launch) driver.Dim { return line(l.i("rows")) }
 
 func warpARow(l launch) driver.Dim { return line(over(l.i("rows"), Threads/32)) }
@@ -150,7 +148,7 @@ var geometries = map[string]func(l launch) driver.Dim{
 	"l2norm_forward": warpARow, "l2norm_backward": warpARow,
 	"augment": threadEach("rows", "side", "side"), "topk": blockARow,
 
-	"column_sum": sumChannels, "column_sum_finish": finishChannels,
+	"column_sum":      sumChannels,
 	"batchnorm_stats": sumChannels, "batchnorm_add_stats": sumChannels, "batchnorm_coef": threadEach("channels"),
 	"batchnorm_apply": ofChannels, "batchnorm_apply_relu": ofChannels, "batchnorm_apply_relu_dropout": ofPositions,
 	"batchnorm_apply_relu_maxpool": ofWindows, "batchnorm_apply_relu_avgpool": ofChannels,
@@ -171,7 +169,6 @@ var geometries = map[string]func(l launch) driver.Dim{
 	"conv1d_relu_maxpool_dropout_backward": func(l launch) driver.Dim { return l.reduce(l.i("filters"), 4) },
 	"subclass_ce_logits":                   blockARow,
 	"subclass_ce_probabilities":            blockARow,
-	"loss_mean":                            func(launch) driver.Dim { return line(1) },
 	"moe_forward":                          threadEach("rows", "outputs"),
 	"moe_backward":                         threadEach("rows", "outputs"),
 	"theta_errors":                         blockARow,
