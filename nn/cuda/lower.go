@@ -41,6 +41,7 @@ type lowering struct {
 	chains map[*nn.Node]*convPool  // conv1d+relu+max-pool, by their last node
 	norms  map[*nn.Node]*norm      // by their forward node
 	wide   map[*nn.Value]*nn.Value // images with padded channels
+	direct *nn.Value               // the padded image, if kept data can be gathered straight to it
 	bare   map[*nn.Node]bool       // convolutions whose bias a batch normalisation takes over
 	scores *nn.Value               // the output without padding, nil: it has none
 	ones   int                     // that some op reads

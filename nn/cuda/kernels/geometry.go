@@ -145,6 +145,7 @@ var geometries = map[string]func(l launch) driver.Dim{
 	"bias": ofChannels, "bias_relu": ofChannels, "dropout": ofWidth,
 	"noise":          func(l launch) driver.Dim { return line(over(l.i("rows")*over(l.i("width"), 2), Threads)) },
 	"copy_rows":      func(l launch) driver.Dim { return l.walk(l.i("rows"), l.i("width"), 4) },
+	"pad_rows":       func(l launch) driver.Dim { return l.walk(l.i("rows"), l.i("y_stride"), 8) },
 	"l2norm_forward": warpARow, "l2norm_backward": warpARow,
 	"augment": threadEach("rows", "side", "side"), "topk": blockARow,
 
