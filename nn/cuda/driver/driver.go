@@ -196,6 +196,7 @@ type Card interface {
 	FreeHost(p unsafe.Pointer) error
 
 	NewStream() (Stream, error)
+	NewYieldingStream() (Stream, error) // its kernels take what those of other streams leave
 	DestroyStream(s Stream) error
 	SyncStream(s Stream) error
 	NewEvent() (Event, error)
