@@ -29,6 +29,7 @@ func runSession(t *testing.T, e nn.Engine, must []string) {
 				t.Run("slots", s.slots)
 				t.Run("bad-batch", s.badBatch)
 				t.Run("forward-between-steps", s.forwardBetween)
+				t.Run("started-evaluations", s.started)
 				t.Run("theta-changes-nothing", s.measuring)
 			})
 		}

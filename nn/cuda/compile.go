@@ -50,7 +50,13 @@ func (s *session) lower(purpose nn.Purpose) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if purpose != nn.Evaluation {
+	if purpose == nn.Evaluation {
+		out := l.scores
+		if out == nil {
+			out = l.rootOf(p.Resolve(s.model.Output))
+		}
+		fixed[out] = place{result: true, offset: scoresAt}
+	} else {
 		s.update(l)
 	}
 	c := &program{nn: p, low: l}
@@ -74,9 +80,6 @@ func (s *session) open() error {
 	err = s.allocate(size)
 	if err == nil {
 		err = s.makeSlots()
-	}
-	if err == nil {
-		s.scores, err = newHostBuffer(s.card, 4*s.model.Batch*s.model.Outputs())
 	}
 	if err == nil {
 		err = s.prepare()
@@ -205,7 +208,7 @@ func (s *session) makeSlots() error {
 		}
 		sl.feed.Targets.Reset()
 		var err error
-		if sl.results, err = s.card.AllocHost(s.results.bytes); err != nil {
+		if sl.results, err = s.card.AllocHost(resultsRoom(s.model)); err != nil {
 			return err
 		}
 		for _, e := range []*driver.Event{&sl.ready, &sl.computed, &sl.done} {
@@ -221,11 +224,6 @@ func (s *session) makeSlots() error {
 // products want, and takes that.
 func (s *session) prepare() error {
 	e := s.eval
-	out := e.nn.Resolve(s.model.Output)
-	if e.low.scores != nil {
-		out = e.low.scores
-	}
-	e.scores = s.placeOf(e, e.low.rootOf(out)).at
 	if v := s.model.Penultimate; v != nil {
 		v = e.low.rootOf(e.nn.Resolve(v))
 		e.penultimate, e.penultimateType = s.placeOf(e, v), e.low.types[v]
@@ -281,7 +279,12 @@ func (s *session) update(l *lowering) {
 		}
 		seen[g] = true
 	}
-	o := l.emit(string(s.options.Optimizer.Kind), grads, grads[:1], func(b *binder) []launch { return b.optimise() })
+	reads, writes := grads, grads[:1:1]
+	m := l.measured
+	if m != nil {
+		reads, writes = append(reads[:len(reads):len(reads)], m.x, m.z, m.bits), append(writes, m.partial)
+	}
+	o := l.emit(string(s.options.Optimizer.Kind), reads, writes, func(b *binder) []launch { return b.optimise(m) })
 	o.name = "parameters"
 	per := 4 * 2 * (1 + len(s.options.Optimizer.StateNames())) // read and written
 	if l.half() == driver.BF16 {
@@ -293,6 +296,10 @@ func (s *session) update(l *lowering) {
 		}
 	}
 	o.moved -= float64(l.bytes(grads[0], 1)) // which is read, not written
+	if m != nil {
+		o.kept = append(o.kept, m.z) // but for the listed rows
+		m.finish(l)
+	}
 }
 
 // copyGradients copies a gradient that is that of several parameters to the places of the others.
@@ -309,20 +316,30 @@ func (b *binder) copyGradients(v *nn.Value) []launch {
 	return run
 }
 
-// optimise makes the launch that updates all parameters.
-func (b *binder) optimise() []launch {
+// optimise makes the launch that updates all parameters, and leaves what m wants
+// of it, if there is one.
+func (b *binder) optimise(m *measured) []launch {
 	o, t := b.s.options.Optimizer, &b.s.table
-	if o.Kind == nn.SGD {
-		return b.call("sgd_f32", t.table, t.chunks, fedStep, t.tensors, t.count, float32(o.Momentum), float32(o.WeightDecay))
+	name, args := string(o.Kind), []any{t.table, t.chunks, fedStep}
+	numbers := []any{float32(o.Momentum), float32(o.WeightDecay)}
+	if o.Kind != nn.SGD {
+		numbers = []any{float32(o.Beta1), float32(1 - o.Beta1), float32(o.Beta2), float32(1 - o.Beta2), float32(o.Epsilon), float32(o.WeightDecay)}
 	}
-	return b.call("adam_f32", t.table, t.chunks, fedStep, t.tensors, t.count, float32(o.Beta1), float32(1-o.Beta1),
-		float32(o.Beta2), float32(1-o.Beta2), float32(o.Epsilon), float32(o.WeightDecay))
+	if m == nil {
+		return b.call(name+"_f32", join(args, []any{t.tensors, t.count}, numbers)...)
+	}
+	// dW is that of a loss with an e in its logarithms, over the rows.
+	scale := float32(float64(b.rows) * (1 + nn.LossEpsilon))
+	args = join([]any{b.place(m.partial)}, args, []any{b.place(m.bits), b.place(m.x), b.place(m.z), t.tensors, t.count, t.measured,
+		b.rows, m.z.Width(), b.p.low.stride(m.z), m.x.Width(), scale})
+	return b.call(name+"_theta_"+suffix(m.t), join(args, numbers)...)
 }
 
 // table is the optimiser's list of tensors on the card.
 type table struct {
 	table, chunks  driver.Ptr
 	tensors, count int
+	measured       int // the tensor whose gradient theta is made of
 }
 
 // makeTable writes the table, once: tensors do not move.
@@ -332,6 +349,9 @@ func (s *session) makeTable() error {
 		name := g.param.Name
 		w := s.tensors[name]
 		t := kernels.OptimizerTensor{Weight: w.at, Gradient: g.tensor.at, Shadow: w.shadow, Elements: w.n, GradientBF16: g.tensor.typ == driver.BF16}
+		if m := s.train.low.measured; m != nil && m.dw == g.value {
+			s.table.measured, t.Row = len(list), m.x.Width()
+		}
 		for i, kind := range s.options.Optimizer.StateNames() {
 			t.State[i] = s.tensors[kind+"/"+name].at
 		}

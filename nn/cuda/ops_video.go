@@ -2,12 +2,15 @@ package cuda
 
 import "sdnn/nn"
 
-// convPool is convolution (3 taps), ReLU and max-pool of the video net, run as
-// one pass: the values between them, the largest of the whole step, never
-// reach memory, and the backward pass computes them again.
+// convPool is convolution (3 taps), ReLU, max-pool and, in training, dropout of
+// the video net, run as one pass: the values between them, the largest of the
+// whole step, never reach memory, and the backward pass computes them again.
 type convPool struct {
 	conv, relu, pool                *nn.Node
 	poolBack, reluBack, convolvBack *nn.Node // nil in evaluation
+	// drop and dropBack, which is its gradient's, are on a view of the pool's
+	// result; nil: there is none.
+	drop, dropBack *nn.Node
 }
 
 // findConvPools marks the nodes of every such chain and remembers where to emit it.
@@ -20,7 +23,7 @@ func (l *lowering) findConvPools() {
 		if c == nil {
 			continue
 		}
-		for _, m := range []*nn.Node{c.conv, c.relu, c.pool, c.poolBack, c.reluBack, c.convolvBack} {
+		for _, m := range []*nn.Node{c.conv, c.relu, c.pool, c.poolBack, c.reluBack, c.convolvBack, c.drop, c.dropBack} {
 			if m != nil {
 				l.done[m] = true
 			}
@@ -67,29 +70,77 @@ func (l *lowering) matchConvPool(pool *nn.Node) *convPool {
 	if !is[nn.Conv1DBackward](c.convolvBack) || len(c.convolvBack.Out) == 3 {
 		return nil
 	}
+	l.matchDropout(c)
 	return c
+}
+
+// matchDropout finds the dropout behind the pool, both ways.
+func (l *lowering) matchDropout(c *convPool) {
+	drop := l.onlyReader(c.pool.Out[0])
+	if is[nn.Reshape](drop) {
+		drop = l.onlyReader(drop.Out[0])
+	}
+	back := l.writer[c.poolBack.In[0]]
+	if is[nn.Reshape](back) && l.onlyReader(back.Out[0]) == c.poolBack {
+		back = l.writer[back.In[0]]
+	}
+	if !is[nn.Dropout](drop) || back == nil || back.Op != drop.Op || len(l.readers[back.Out[0]]) != 1 || l.isResult(back.Out[0]) {
+		return
+	}
+	c.drop, c.dropBack = drop, back
+}
+
+// part, keys and masks are the name, and the arguments of a dropout.
+func (c *convPool) part() string {
+	if c.drop == nil {
+		return ""
+	}
+	return "dropout_"
+}
+
+func (c *convPool) keys() []any {
+	if c.drop == nil {
+		return nil
+	}
+	return []any{fedKeys}
+}
+
+func (c *convPool) masks() []any {
+	if c.drop == nil {
+		return nil
+	}
+	return masks(c.drop.Op.(nn.Dropout))
 }
 
 // convPool emits the fused op whose last node is n.
 func (l *lowering) convPool(c *convPool, n *nn.Node) {
 	x, w, bias, y := c.conv.In[0], c.conv.In[1], c.conv.In[2], c.pool.Out[0]
 	f, length := w.Shape[0], x.Width()
-	t := l.half()
+	t, kind := l.half(), "conv1d+relu+max-pool"
 	in := l.in(x, t)
+	if c.drop != nil {
+		y, kind = c.drop.Out[0], kind+"+dropout"
+	}
 	if n == c.pool {
 		l.setType(y, t)
-		l.emit("conv1d+relu+max-pool", []*nn.Value{in, w, bias}, []*nn.Value{y}, func(b *binder) []launch {
-			return b.call("conv1d_relu_maxpool_forward_"+suffix(t), b.place(y), b.place(in), b.place(w), b.place(bias), b.rows, length, f)
+		l.emit(kind, []*nn.Value{in, w, bias}, []*nn.Value{y}, func(b *binder) []launch {
+			args := []any{b.place(y), b.place(in), b.place(w), b.place(bias)}
+			return b.call("conv1d_relu_maxpool_"+c.part()+"forward_"+suffix(t), join(args, c.keys(), []any{b.rows, length, f}, c.masks())...)
 		}).flops = func(rows int) float64 { return 6 * float64(rows) * float64(length) * float64(f) }
 		return
 	}
-	dy := l.in(c.poolBack.In[0], t)
+	from := c.poolBack.In[0]
+	if c.drop != nil {
+		from = c.dropBack.In[0]
+	}
+	dy := l.in(from, t)
 	out := c.convolvBack.Out
 	partial := l.taps(length, f, 3)
-	l.emit("conv1d+relu+max-pool-backward", []*nn.Value{dy, in, w, bias}, []*nn.Value{out[0], out[1], partial}, func(b *binder) []launch {
+	l.emit(kind+"-backward", []*nn.Value{dy, in, w, bias}, []*nn.Value{out[0], out[1], partial}, func(b *binder) []launch {
 		slices := slicesOf(b.rows*length, f)
-		return append(b.call("conv1d_relu_maxpool_backward_"+suffix(t), b.place(partial), b.place(dy), b.place(in), b.place(w), b.place(bias),
-			b.rows, length, f, slices), b.call("conv1d_backward_finish_f32", b.place(out[0]), b.place(out[1]), b.place(partial), f, 3, slices)...)
+		args := []any{b.place(partial), b.place(dy), b.place(in), b.place(w), b.place(bias)}
+		return append(b.call("conv1d_relu_maxpool_"+c.part()+"backward_"+suffix(t), join(args, c.keys(), []any{b.rows, length, f, slices}, c.masks())...),
+			b.call("conv1d_backward_finish_f32", b.place(out[0]), b.place(out[1]), b.place(partial), f, 3, slices)...)
 	}).flops = func(rows int) float64 { return 10 * float64(rows) * float64(length) * float64(f) }
 }
 

@@ -13,8 +13,7 @@ type program struct {
 	low  *lowering
 	plan *nn.Plan // in units of planUnit bytes
 
-	scores          driver.Ptr // evaluation
-	penultimate     place
+	penultimate     place // evaluation
 	penultimateType driver.Type
 
 	variants []*variant // the last used first
@@ -182,6 +181,7 @@ func (s *session) bind(p *program, rows int) (*variant, error) {
 			return nil, fail(b.err, v.close(s.card))
 		}
 	}
+	s.e.chooser.save()
 	s.workspaceBytes = max(s.workspaceBytes, b.need)
 	if err := s.growWorkspace(); err != nil {
 		return nil, fail(err, v.close(s.card))

@@ -70,18 +70,18 @@ func TestOptimizerTable(t *testing.T) {
 	set := must(kernels.Load(b, t.TempDir()))
 	w, g, u := must(b.Alloc(40)), must(b.Alloc(40)), must(b.Alloc(36))
 	table, chunks := kernels.OptimizerTable([]kernels.OptimizerTensor{{Weight: w, Gradient: g, State: [2]driver.Ptr{u}, Elements: 9}})
-	h, d := b.host(16, 0), must(b.Alloc(64))
+	h, d := b.host(18, 0), must(b.Alloc(72))
 	copy(words(h), table)
-	copy(ints(h[12:]), chunks)
-	b.ok(b.CopyToCard(d, ptr(h), 64, b.s))
-	args := []driver.Arg{kernels.P(d), kernels.P(d.Add(48)), kernels.P(d.Add(56)), kernels.I(1), kernels.I(1), kernels.F(0.9), kernels.F(0)}
+	copy(ints(h[14:]), chunks)
+	b.ok(b.CopyToCard(d, ptr(h), 72, b.s))
+	args := []driver.Arg{kernels.P(d), kernels.P(d.Add(56)), kernels.P(d.Add(64)), kernels.I(1), kernels.I(1), kernels.F(0.9), kernels.F(0)}
 	b.ok(set.Launch(b.s, "sgd_f32", args...))
 	b.expect()
 	b.ok(b.Zero(w, 4, b.u))
 	b.expect("race on mem1[0:4]", "sgd_f32")
 	words(h)[5] = 10
 	b.ok(b.SyncStream(b.u))
-	b.ok(b.CopyToCard(d, ptr(h), 64, b.s))
+	b.ok(b.CopyToCard(d, ptr(h), 72, b.s))
 	_ = set.Launch(b.s, "sgd_f32", args...)
 	b.expect("word 2 of tensor 0 is mem3[0:40]")
 }

@@ -320,3 +320,48 @@ struct drop_place {
 		return (u32)((r - from) * channels);
 	}
 };
+
+// ---- lists of rows: bits [classes][2][words], words = (rows+31)/32, are a bit a
+// row: first of a class's positives, then of the rows whose p is above 3/4 for
+// it. The loss sets them for theta.
+
+#define LISTED 1024 // rows listed at a time
+
+struct row_list {
+	int count[LISTED / 32 + 1];
+	int row[LISTED];
+	float g1[LISTED], g0[LISTED]; // what a row weighs in g1 and in g0
+};
+
+// list_rows fills the list with the listed ones of LISTED rows from first on, in
+// ascending order; z is the class's column.
+template <class W> DEVICE void list_rows(W weigh, row_list &l, const u32 *positives, const u32 *confident, int words, int first, const float *z, int stride) {
+	int lane = threadIdx.x % 32, warp = threadIdx.x / 32, at = first / 32;
+	__syncthreads(); // the list is free
+	for (int i = warp; i < LISTED / 32; i += THREADS / 32)
+		if (lane == 0) l.count[i + 1] = at + i < words ? __popc(positives[at + i] | confident[at + i]) : 0;
+	if (threadIdx.x == 0) l.count[0] = 0;
+	__syncthreads();
+	if (threadIdx.x == 0)
+		for (int i = 0; i < LISTED / 32; i++) l.count[i + 1] += l.count[i];
+	__syncthreads();
+	for (int i = warp; i < LISTED / 32 && at + i < words; i += THREADS / 32) {
+		u32 pos = positives[at + i], any = pos | confident[at + i];
+		if (!(any >> lane & 1u)) continue;
+		int slot = l.count[i] + __popc(any & ((1u << lane) - 1u)), r = first + 32 * i + lane;
+		l.row[slot] = r;
+		weigh(z[(u64)r * stride], pos >> lane & 1u, l.g1[slot], l.g0[slot]);
+	}
+	__syncthreads();
+}
+
+// occurs reports whether a class has positives, to all threads.
+DEVICE bool occurs(row_list &l, const u32 *positives, int words) {
+	__syncthreads();
+	if (threadIdx.x == 0) l.count[0] = 0;
+	__syncthreads();
+	for (int i = threadIdx.x; i < words; i += THREADS)
+		if (positives[i]) l.count[0] = 1;
+	__syncthreads();
+	return l.count[0] != 0;
+}

@@ -1,7 +1,7 @@
 // One-dimensional convolution of a one-channel sequence: x [rows, length], w
 // [filters, taps], y [rows, length, filters]. The chain of convolution (3 taps),
-// ReLU and max-pool runs as one pass each way: what lies between, the largest
-// values of the video net's step, never reaches memory.
+// ReLU, max-pool and dropout runs as one pass each way: what lies between, the
+// largest values of the video net's step, never reaches memory.
 //
 // Column sums are here too: what they share is the sum over rows.
 
@@ -69,51 +69,73 @@ template <int V> struct taps3 {
 	}
 };
 
-template <class T, int V> struct conv_pool {
+// What a dropout of the windows lets pass; element j of a row of the batch is
+// drawn by counter j.
+struct mask_args {
+	const u64 *keys;
+	u32 stream, threshold;
+	float scale;
+};
+
+template <int V> DEVICE void masked(reg<V> &v, const mask_args &m, int image, int j) {
+	u64 key = stream_key(m.keys[image], m.stream);
+#pragma unroll
+	for (int i = 0; i < V; i++) v.f[i] = choose(hash32(key, (u32)(j + i)) >= m.threshold, v.f[i] * m.scale, 0.0f);
+}
+
+template <class T, int V, bool D> struct conv_pool {
 	T *y;
 	const T *x;
 	const float *w, *bias;
 	int length, filters;
+	mask_args mask;
 	taps3<V> t;
 	__device__ __forceinline__ void begin(int c) { t.begin(w, bias, c); }
 	__device__ __forceinline__ void row(int r, int c) {
-		int half = length / 2, image = r / half;
-		sight<T> s(x + (u64)image * length, r - image * half, length);
+		int half = length / 2, image = r / half, at = r - image * half;
+		sight<T> s(x + (u64)image * length, at, length);
 		reg<V> o;
 #pragma unroll
 		for (int i = 0; i < V; i++) {
 			float a = t.at(i, s.x), b = t.at(i, s.x + 1);
 			o.f[i] = positive(b > a ? b : a);
 		}
+		if (D) masked(o, mask, image, at * filters + c);
 		store<T, V>(y + (u64)r * filters + c, o);
 	}
 };
 
-template <class T> DEVICE void conv_pool_rows(T *y, const T *x, const float *w, const float *bias, int rows, int length, int filters) {
+template <class T, bool D> DEVICE void conv_pool_rows(T *y, const T *x, const float *w, const float *bias, int rows, int length, int filters, mask_args m) {
 	const int V = vec<T>::n;
 	if (filters % V == 0 && aligned(y))
-		each_row<V>(conv_pool<T, V>{y, x, w, bias, length, filters}, rows * (length / 2), filters);
+		each_row<V>(conv_pool<T, V, D>{y, x, w, bias, length, filters, m}, rows * (length / 2), filters);
 	else
-		each_row<1>(conv_pool<T, 1>{y, x, w, bias, length, filters}, rows * (length / 2), filters);
+		each_row<1>(conv_pool<T, 1, D>{y, x, w, bias, length, filters, m}, rows * (length / 2), filters);
 }
 
 //@ y[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters]
-KERNEL conv1d_relu_maxpool_forward_f32(float *y, const float *x, const float *w, const float *bias, int rows, int length, int filters) { conv_pool_rows(y, x, w, bias, rows, length, filters); }
-KERNEL conv1d_relu_maxpool_forward_bf16(bf16 *y, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters) { conv_pool_rows(y, x, w, bias, rows, length, filters); }
+KERNEL conv1d_relu_maxpool_forward_f32(float *y, const float *x, const float *w, const float *bias, int rows, int length, int filters) { conv_pool_rows<float, false>(y, x, w, bias, rows, length, filters, mask_args()); }
+KERNEL conv1d_relu_maxpool_forward_bf16(bf16 *y, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters) { conv_pool_rows<bf16, false>(y, x, w, bias, rows, length, filters, mask_args()); }
+
+//@ y[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters] keys[rows]
+KERNEL conv1d_relu_maxpool_dropout_forward_f32(float *y, const float *x, const float *w, const float *bias, const u64 *keys, int rows, int length, int filters, u32 stream, u32 threshold, float scale) { conv_pool_rows<float, true>(y, x, w, bias, rows, length, filters, mask_args{keys, stream, threshold, scale}); }
+KERNEL conv1d_relu_maxpool_dropout_forward_bf16(bf16 *y, const bf16 *x, const float *w, const float *bias, const u64 *keys, int rows, int length, int filters, u32 stream, u32 threshold, float scale) { conv_pool_rows<bf16, true>(y, x, w, bias, rows, length, filters, mask_args{keys, stream, threshold, scale}); }
 
 // The gradient of weights and bias; the window's gradient goes to its maximum,
 // the first of equal ones, if that is above 0.
-template <class T, int V> struct conv_pool_back {
+template <class T, int V, bool D> struct conv_pool_back {
 	const T *dy, *x;
 	const float *w, *bias;
 	int length, filters;
+	mask_args mask;
 	taps3<V> t;
 	reg<V> sum[4];
 	__device__ __forceinline__ void begin(int c) { t.begin(w, bias, c); }
 	__device__ __forceinline__ void row(int r, int c) {
-		int half = length / 2, image = r / half;
-		sight<T> s(x + (u64)image * length, r - image * half, length);
+		int half = length / 2, image = r / half, at = r - image * half;
+		sight<T> s(x + (u64)image * length, at, length);
 		reg<V> d = load<T, V>(dy + (u64)r * filters + c);
+		if (D) masked(d, mask, image, at * filters + c);
 #pragma unroll
 		for (int i = 0; i < V; i++) {
 			float a = t.at(i, s.x), b = t.at(i, s.x + 1);
@@ -129,17 +151,21 @@ template <class T, int V> struct conv_pool_back {
 	}
 };
 
-template <class T> DEVICE void conv_pool_back_rows(float *partial, const T *dy, const T *x, const float *w, const float *bias, int rows, int length, int filters) {
+template <class T, bool D> DEVICE void conv_pool_back_rows(float *partial, const T *dy, const T *x, const float *w, const float *bias, int rows, int length, int filters, mask_args m) {
 	const int V = 4; // twice as many would spill
 	if (filters % V == 0 && aligned(dy))
-		sum_rows<V, 4>(conv_pool_back<T, V>{dy, x, w, bias, length, filters}, partial, rows * (length / 2), filters);
+		sum_rows<V, 4>(conv_pool_back<T, V, D>{dy, x, w, bias, length, filters, m}, partial, rows * (length / 2), filters);
 	else
-		sum_rows<1, 4>(conv_pool_back<T, 1>{dy, x, w, bias, length, filters}, partial, rows * (length / 2), filters);
+		sum_rows<1, 4>(conv_pool_back<T, 1, D>{dy, x, w, bias, length, filters, m}, partial, rows * (length / 2), filters);
 }
 
 //@ partial[slices*4*filters] dy[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters]
-KERNEL conv1d_relu_maxpool_backward_f32(float *partial, const float *dy, const float *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows(partial, dy, x, w, bias, rows, length, filters); }
-KERNEL conv1d_relu_maxpool_backward_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows(partial, dy, x, w, bias, rows, length, filters); }
+KERNEL conv1d_relu_maxpool_backward_f32(float *partial, const float *dy, const float *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows<float, false>(partial, dy, x, w, bias, rows, length, filters, mask_args()); }
+KERNEL conv1d_relu_maxpool_backward_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows<bf16, false>(partial, dy, x, w, bias, rows, length, filters, mask_args()); }
+
+//@ partial[slices*4*filters] dy[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters] keys[rows]
+KERNEL conv1d_relu_maxpool_dropout_backward_f32(float *partial, const float *dy, const float *x, const float *w, const float *bias, const u64 *keys, int rows, int length, int filters, int slices, u32 stream, u32 threshold, float scale) { conv_pool_back_rows<float, true>(partial, dy, x, w, bias, rows, length, filters, mask_args{keys, stream, threshold, scale}); }
+KERNEL conv1d_relu_maxpool_dropout_backward_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *w, const float *bias, const u64 *keys, int rows, int length, int filters, int slices, u32 stream, u32 threshold, float scale) { conv_pool_back_rows<bf16, true>(partial, dy, x, w, bias, rows, length, filters, mask_args{keys, stream, threshold, scale}); }
 
 // partial is [slices][taps+1][filters], the bias last.
 //@ dw[filters*taps] db[filters] partial[slices*(taps+1)*filters]

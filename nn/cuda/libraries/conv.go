@@ -21,6 +21,7 @@ type conv struct {
 	plan      descriptor
 	workspace int
 	ids       []int64 // of Run's operands
+	skip      int     // candidates that are still to be passed over
 
 	mu     sync.Mutex
 	closed bool
@@ -116,7 +117,8 @@ var order = [...][]int64{
 }
 
 // choose plans the convolution with the first engine that the heuristics name,
-// that computes what is asked for, and that can run. The lists of cuDNN's two
+// that computes what is asked for, and that can run, or with the candidate asked
+// for of these. The lists of cuDNN's two
 // heuristics come first, then that of engines which run whatever the shape.
 func (v *conv) choose(spec driver.ConvSpec) (err error) {
 	graph, err := v.graph(spec)
@@ -124,12 +126,16 @@ func (v *conv) choose(spec driver.ConvSpec) (err error) {
 		return err
 	}
 	var last error
+	v.skip = spec.Candidate
 	for _, mode := range []int32{dnnHeurA, dnnHeurB, dnnHeurFallback} {
 		found, err := v.fromList(graph, mode, spec)
 		if found {
 			return nil
 		}
 		last = cmp.Or(err, last)
+	}
+	if v.skip < spec.Candidate {
+		return driver.ErrNoCandidate
 	}
 	return cmp.Or(last, errors.New("cuDNN has no engine that computes this, as exactly as asked for, in the workspace allowed"))
 }
@@ -161,6 +167,10 @@ func (v *conv) fromList(graph descriptor, mode int32, spec driver.ConvSpec) (fou
 		fit, err := v.computes(&temporary, config, spec)
 		if err == nil && fit {
 			found, err = v.planWith(config, spec.WorkspaceLimit)
+		}
+		if found && v.skip > 0 {
+			v.skip--
+			found, err = false, v.forget()
 		}
 		if found {
 			return true, nil
@@ -219,6 +229,14 @@ func (v *conv) planWith(config descriptor, limit int) (bool, error) {
 	v.plan, v.workspace = plan, int(*bytes)
 	v.made.list = append(v.made.list, ds.list...)
 	return true, nil
+}
+
+// forget destroys the plan that was made last.
+func (v *conv) forget() error {
+	at := slices.Index(v.made.list, v.plan)
+	ds := descriptors{v.c, slices.Clone(v.made.list[at:])}
+	v.made.list, v.plan, v.workspace = v.made.list[:at], 0, 0
+	return ds.free()
 }
 
 // Workspace implements driver.Conv.

@@ -212,7 +212,8 @@ func (m *matmul) preference(workspaceLimit int) (uintptr, error) {
 	return *pref, err
 }
 
-// choose takes the first kernel of the heuristics' list that can run.
+// choose takes the first kernel of the heuristics' list that can run, or the
+// candidate asked for of those that can.
 func (m *matmul) choose(workspaceLimit int) (err error) {
 	c := m.c
 	pref, err := m.preference(workspaceLimit)
@@ -231,11 +232,19 @@ func (m *matmul) choose(workspaceLimit int) (err error) {
 		m.b, m.a, m.d, m.d, pref, want, uintptr(unsafe.Pointer(&results[0])), uintptr(unsafe.Pointer(n))); err != nil {
 		return err
 	}
+	run := 0
 	for _, r := range results[:*n] {
-		if r.state == ltSuccess && int(r.workspace) <= workspaceLimit {
+		if r.state != ltSuccess || int(r.workspace) > workspaceLimit {
+			continue
+		}
+		if run == m.spec.Candidate {
 			m.heuristic = r
 			return nil
 		}
+		run++
+	}
+	if run > 0 {
+		return driver.ErrNoCandidate
 	}
 	return &driver.Error{Call: "cublasLtMatmulAlgoGetHeuristic", Code: ltNotSupported, Text: fmt.Sprintf("no kernel that needs at most %d bytes of workspace", workspaceLimit)}
 }
