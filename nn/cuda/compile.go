@@ -158,6 +158,7 @@ func (s *session) allocate(size sizes) error {
 	for _, v := range s.model.Features {
 		s.inputs = append(s.inputs, next(4*v.Shape.Size()))
 	}
+	s.counters = next(4 * kernels.Counters)
 	s.arena = next(size.arena)
 	return nil
 }

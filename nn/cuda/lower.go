@@ -40,8 +40,8 @@ type lowering struct {
 
 	chains map[*nn.Node]*convPool  // conv1d+relu+max-pool, by their last node
 	norms  map[*nn.Node]*norm      // by their forward node
-	stats  map[*nn.Value]*nn.Value // partial statistics that the maker of a value has made
 	wide   map[*nn.Value]*nn.Value // images with padded channels
+	direct *nn.Value               // the padded image, if kept data can be gathered straight to it
 	bare   map[*nn.Node]bool       // convolutions whose bias a batch normalisation takes over
 	scores *nn.Value               // the output without padding, nil: it has none
 	ones   int                     // that some op reads
@@ -56,7 +56,7 @@ func lower(p *nn.Program, o nn.CompileOptions, fixed map[*nn.Value]place) (*lowe
 	l := &lowering{p: p, o: o, fixed: fixed, readers: map[*nn.Value][]*nn.Node{}, writer: map[*nn.Value]*nn.Node{}, done: map[*nn.Node]bool{},
 		root: map[*nn.Value]*nn.Value{}, types: map[*nn.Value]driver.Type{}, strides: map[*nn.Value]int{},
 		scratch: map[*nn.Value]func(int) int{}, as: map[*nn.Value]map[driver.Type]*nn.Value{}, chains: map[*nn.Node]*convPool{},
-		norms: map[*nn.Node]*norm{}, stats: map[*nn.Value]*nn.Value{}, wide: map[*nn.Value]*nn.Value{}, listed: map[*nn.Value]*nn.Value{}, bare: map[*nn.Node]bool{}}
+		norms: map[*nn.Node]*norm{}, wide: map[*nn.Value]*nn.Value{}, listed: map[*nn.Value]*nn.Value{}, bare: map[*nn.Node]bool{}}
 	for _, n := range p.Nodes {
 		if is[nn.Reshape](n) {
 			l.root[n.Out[0]] = l.rootOf(n.In[0])

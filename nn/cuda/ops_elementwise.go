@@ -186,19 +186,21 @@ func (l *lowering) noise(n *nn.Node, o nn.GaussianNoise) {
 // it: the residual connection.
 func (l *lowering) add(n *nn.Node) {
 	y := n.Out[0]
-	if !l.normalised(y) {
+	next := l.normaliser(y)
+	if next == nil {
 		l.elementwise(n, "add_")
 		return
 	}
 	in, t := l.operands(n)
-	partial := l.statistics(y)
-	l.emit("add+statistics", in, []*nn.Value{y, partial}, func(b *binder) []launch {
-		rows, c := b.positions(y), channels(y)
-		return b.call("batchnorm_add_stats_"+suffix(t), b.place(partial), b.place(y), b.place(in[0]), b.place(in[1]), rows, c, slicesOf(rows, c))
+	m, partial := l.matchNorm(next), l.statistics(y)
+	reads, writes := m.statistics()
+	l.emit("add+statistics", append(in, reads...), append([]*nn.Value{y, partial}, writes...), func(b *binder) []launch {
+		before, behind := m.finish(b, partial)
+		return b.call("batchnorm_add_stats_"+suffix(t), join(before, []any{b.place(y), b.place(in[0]), b.place(in[1])}, behind)...)
 	})
 }
 
-// columnSum lowers the sum over all but the last dimension, in two stages.
+// columnSum lowers the sum over all but the last dimension.
 func (l *lowering) columnSum(n *nn.Node) {
 	x, y := n.In[0], n.Out[0]
 	t := l.typeOf(x)
@@ -211,8 +213,7 @@ func (l *lowering) columnSum(n *nn.Node) {
 	l.emit(n.Op.Kind(), n.In, []*nn.Value{y, partial}, func(b *binder) []launch {
 		rows := b.rows * per
 		slices := slicesOf(rows, c)
-		return append(b.call("column_sum_"+suffix(t), b.place(partial), b.place(x), rows, c, slices),
-			b.call("column_sum_finish_f32", b.place(y), b.place(partial), c, slices)...)
+		return b.call("column_sum_"+suffix(t), b.place(y), b.place(partial), b.s.counters, b.place(x), rows, c, slices)
 	})
 }
 

@@ -6,8 +6,8 @@ import (
 	"sdnn/nn/cuda/kernels"
 )
 
-// subclassCE lowers the loss with its gradient: one pass over the logits, then
-// the mean of the rows' losses. Losses are added in float64. Where theta is
+// subclassCE lowers the loss with its gradient and the mean of the rows' losses:
+// one pass over the logits. Losses are added in float64. Where theta is
 // measured, the pass also lists the rows that it will look at.
 func (l *lowering) subclassCE(n *nn.Node, o nn.SubclassCE) {
 	z, loss, dz := n.In[0], n.Out[0], n.Out[1]
@@ -44,8 +44,7 @@ func (l *lowering) subclassCE(n *nn.Node, o nn.SubclassCE) {
 		if bits != nil {
 			run, list = append(run, b.zero(bits)), b.place(bits)
 		}
-		run = append(run, b.call(kernel, gradient, b.place(rowLoss), list, b.place(in), weight, fedOffsets, fedColumns, fedY, fedM, b.rows, z.Width(), l.stride(z))...)
-		return append(run, b.call("loss_mean_f64", b.place(loss), b.place(rowLoss), b.rows)...)
+		return append(run, b.call(kernel, b.place(loss), gradient, b.place(rowLoss), list, b.s.counters, b.place(in), weight, fedOffsets, fedColumns, fedY, fedM, b.rows, z.Width(), l.stride(z))...)
 	})
 }
 

@@ -138,9 +138,8 @@ func (l *lowering) convPool(c *convPool, n *nn.Node) {
 	partial := l.taps(length, f, 3)
 	l.emit(kind+"-backward", []*nn.Value{dy, in, w, bias}, []*nn.Value{out[0], out[1], partial}, func(b *binder) []launch {
 		slices := slicesOf(b.rows*length, f)
-		args := []any{b.place(partial), b.place(dy), b.place(in), b.place(w), b.place(bias)}
-		return append(b.call("conv1d_relu_maxpool_"+c.part()+"backward_"+suffix(t), join(args, c.keys(), []any{b.rows, length, f, slices}, c.masks())...),
-			b.call("conv1d_backward_finish_f32", b.place(out[0]), b.place(out[1]), b.place(partial), f, 3, slices)...)
+		args := []any{b.place(out[0]), b.place(out[1]), b.place(partial), b.s.counters, b.place(dy), b.place(in), b.place(w), b.place(bias)}
+		return b.call("conv1d_relu_maxpool_"+c.part()+"backward_"+suffix(t), join(args, c.keys(), []any{b.rows, length, f, slices}, c.masks())...)
 	}).flops = func(rows int) float64 { return 10 * float64(rows) * float64(length) * float64(f) }
 }
 

@@ -33,7 +33,7 @@ func (s *session) Profile(training bool) []nn.OpProfile {
 // runProfiled runs a variant with a clock on every op: the card's own where it
 // has one, else the host's, which then includes the cost of waiting.
 func (s *session) runProfiled(p *program, v *variant, f *frame) error {
-	if err := s.gather(f, v.rows); err != nil {
+	if err := s.gather(p, f, v.rows); err != nil {
 		return err
 	}
 	for i, op := range v.run {

@@ -47,6 +47,7 @@ type frame struct {
 	stream driver.Stream
 	slot   *slot
 	inputs []driver.Ptr // of the model's features
+	direct bool         // the batch was gathered to the padded image, not to inputs
 }
 
 // at is a place in the slot's block.
@@ -110,7 +111,7 @@ func (s *session) run(p *program, sl *slot) error {
 		return s.runProfiled(p, v, f)
 	case !v.ran[key.kept]:
 		v.ran[key.kept] = true
-		return s.launch(v, f)
+		return s.launch(p, v, f)
 	case ok && g.born == sl.born:
 		return s.card.LaunchGraph(g.Graph, s.compute)
 	case ok: // of a block that is no more
@@ -119,7 +120,7 @@ func (s *session) run(p *program, sl *slot) error {
 			return err
 		}
 	}
-	g, err := s.record(v, f)
+	g, err := s.record(p, v, f)
 	if err != nil {
 		return err
 	}
@@ -129,8 +130,8 @@ func (s *session) run(p *program, sl *slot) error {
 
 // launch queues everything once: the batch is gathered if it is of kept data,
 // then the program runs.
-func (s *session) launch(v *variant, f *frame) error {
-	if err := s.gather(f, v.rows); err != nil {
+func (s *session) launch(p *program, v *variant, f *frame) error {
+	if err := s.gather(p, f, v.rows); err != nil {
 		return err
 	}
 	for _, op := range v.run {
@@ -144,11 +145,11 @@ func (s *session) launch(v *variant, f *frame) error {
 }
 
 // record makes a graph of what launch queues.
-func (s *session) record(v *variant, f *frame) (driver.Graph, error) {
+func (s *session) record(p *program, v *variant, f *frame) (driver.Graph, error) {
 	if err := s.card.BeginCapture(s.compute); err != nil {
 		return 0, err
 	}
-	err := s.launch(v, f)
+	err := s.launch(p, v, f)
 	g, ended := s.card.EndCapture(s.compute)
 	if err == nil {
 		return g, ended

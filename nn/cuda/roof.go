@@ -109,7 +109,7 @@ func (s *session) bandwidth(plan roofPlan, data driver.Ptr, set int) (float64, e
 		launch func() error
 	}{
 		{4 * channels * (rows + slices), func() error {
-			return s.e.set.Launch(s.compute, "column_sum_f32", kernels.P(data.Add(4*channels*rows)), kernels.P(data), kernels.I(rows), kernels.I(channels), kernels.I(slices))
+			return s.e.set.Launch(s.compute, "column_sum_f32", kernels.P(data.Add(4*channels*(rows+slices))), kernels.P(data.Add(4*channels*rows)), kernels.P(s.counters), kernels.P(data), kernels.I(rows), kernels.I(channels), kernels.I(slices))
 		}},
 		{2 * half, func() error {
 			return s.e.set.Launch(s.compute, "relu_forward_f32", kernels.P(data.Add(half)), kernels.P(data), kernels.L(uint64(half/4)))

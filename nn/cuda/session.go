@@ -39,6 +39,7 @@ type session struct {
 	gradients   []gradient
 	table       table
 	ones        driver.Ptr
+	counters    driver.Ptr // of kernels that finish what they sum: 0 between them
 	staging     staging
 	kept        []*kept
 	inputs      []driver.Ptr // features gathered from kept data

@@ -35,6 +35,7 @@ inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return (unsigned long long)((unsigned __int128)a * b >> 64); }
 // One thread runs at a time: plain operations are atomic.
 inline unsigned atomicOr(unsigned *p, unsigned v) { unsigned old = *p; *p |= v; return old; }
+inline void __threadfence() {}
 inline int atomicAdd(int *p, int v) { int old = *p; *p += v; return old; }
 #ifdef __APPLE__
 inline void sincos(double x, double *s, double *c) { *s = sin(x); *c = cos(x); }

@@ -64,7 +64,7 @@ DEVICE gate_args gated(const float *coef, int channels, const u64 *keys, int pos
 	return g;
 }
 
-// ---- reduce: partial is [slices][2][channels]
+// ---- reduce: partial is [slices][2][channels]; counters are 0 before and after
 
 template <class T, int V, bool R, bool D> struct back_sums {
 	const T *dy, *x;
@@ -88,59 +88,38 @@ template <class T, int V, bool R, bool D> struct back_sums {
 	}
 };
 
-template <class T, int V, bool R, bool D> DEVICE void reduce_of(float *partial, const T *dy, const T *x, const float *mean, int rows, gate_args g) {
+template <class T, int V, bool R, bool D> DEVICE void reduce_of(const gradients &f, float *partial, int *counters, const T *dy, const T *x, gate_args g) {
 	back_sums<T, V, R, D> op;
 	op.dy = dy;
 	op.x = x;
-	op.mean = mean;
+	op.mean = f.mean;
 	op.channels = g.channels;
 	g.set(op.g);
-	sum_rows<V, 2>(op, partial, rows, g.channels);
+	sum_rows<V, 2>(op, f, partial, counters, f.rows, g.channels);
 }
 
-template <class T, bool R, bool D> DEVICE void reduce(float *partial, const T *dy, const T *x, const float *mean, int rows, gate_args g) {
+template <class T, bool R, bool D> DEVICE void reduce(const gradients &f, float *partial, int *counters, const T *dy, const T *x, gate_args g) {
 	const int V = vec<T>::n;
 	if (g.channels % V == 0 && aligned(dy) && aligned(x))
-		reduce_of<T, V, R, D>(partial, dy, x, mean, rows, g);
+		reduce_of<T, V, R, D>(f, partial, counters, dy, x, g);
 	else
-		reduce_of<T, 1, R, D>(partial, dy, x, mean, rows, g);
+		reduce_of<T, 1, R, D>(f, partial, counters, dy, x, g);
 }
 
-//@ partial[2*slices*channels] dy[rows*channels] x[rows*channels] mean[channels]
-KERNEL batchnorm_backward_reduce_f32(float *partial, const float *dy, const float *x, const float *mean, int rows, int channels, int slices) { reduce<float, false, false>(partial, dy, x, mean, rows, gated(0, channels)); }
-KERNEL batchnorm_backward_reduce_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *mean, int rows, int channels, int slices) { reduce<bf16, false, false>(partial, dy, x, mean, rows, gated(0, channels)); }
+//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels] partial[2*slices*channels] counters[65535]
+//@ dy[rows*channels] x[rows*channels] mean[channels] gamma[channels] inv[channels]
+KERNEL batchnorm_backward_reduce_f32(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const float *dy, const float *x, const float *mean, const float *gamma, const float *inv, int rows, int channels, int slices) { reduce<float, false, false>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows, channels}, partial, counters, dy, x, gated(0, channels)); }
+KERNEL batchnorm_backward_reduce_bf16(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *mean, const float *gamma, const float *inv, int rows, int channels, int slices) { reduce<bf16, false, false>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows, channels}, partial, counters, dy, x, gated(0, channels)); }
 
-//@ partial[2*slices*channels] dy[rows*channels] x[rows*channels] mean[channels] coef[2*channels]
-KERNEL batchnorm_backward_reduce_relu_f32(float *partial, const float *dy, const float *x, const float *mean, const float *coef, int rows, int channels, int slices) { reduce<float, true, false>(partial, dy, x, mean, rows, gated(coef, channels)); }
-KERNEL batchnorm_backward_reduce_relu_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *mean, const float *coef, int rows, int channels, int slices) { reduce<bf16, true, false>(partial, dy, x, mean, rows, gated(coef, channels)); }
+//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels] partial[2*slices*channels] counters[65535]
+//@ dy[rows*channels] x[rows*channels] mean[channels] gamma[channels] inv[channels] coef[2*channels]
+KERNEL batchnorm_backward_reduce_relu_f32(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const float *dy, const float *x, const float *mean, const float *gamma, const float *inv, const float *coef, int rows, int channels, int slices) { reduce<float, true, false>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows, channels}, partial, counters, dy, x, gated(coef, channels)); }
+KERNEL batchnorm_backward_reduce_relu_bf16(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *mean, const float *gamma, const float *inv, const float *coef, int rows, int channels, int slices) { reduce<bf16, true, false>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows, channels}, partial, counters, dy, x, gated(coef, channels)); }
 
-//@ partial[2*slices*channels] dy[rows*positions*channels] x[rows*positions*channels] mean[channels] coef[2*channels] keys[rows]
-KERNEL batchnorm_backward_reduce_relu_dropout_f32(float *partial, const float *dy, const float *x, const float *mean, const float *coef, const u64 *keys, int rows, int positions, int channels, int slices, u32 stream, u32 threshold, float scale) { reduce<float, true, true>(partial, dy, x, mean, rows * positions, gated(coef, channels, keys, positions, stream, threshold, scale)); }
-KERNEL batchnorm_backward_reduce_relu_dropout_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *mean, const float *coef, const u64 *keys, int rows, int positions, int channels, int slices, u32 stream, u32 threshold, float scale) { reduce<bf16, true, true>(partial, dy, x, mean, rows * positions, gated(coef, channels, keys, positions, stream, threshold, scale)); }
-
-// ---- finish
-
-// The gradients of gamma and beta, the three coefficients of dx, and the
-// gradient of a bias that was added to x: the sum of dx over all rows, which is
-// zero but for roundings and follows from the sums.
-//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels]
-//@ partial[2*slices*channels] gamma[channels] mean[channels] inv[channels]
-KERNEL batchnorm_backward_finish_f32(float *dgamma, float *dbeta, float *back, float *dbias, const float *partial, const float *gamma, const float *mean, const float *inv, int rows, int channels, int slices) {
-	__shared__ double shared[THREADS];
-	int c = blockIdx.x * 16 + threadIdx.x % 16;
-	bool inside = c < channels;
-	double s1 = add_slices(shared, partial, 2 * channels, slices, c, inside);
-	double s2 = add_slices(shared, partial, 2 * channels, slices, channels + c, inside);
-	if (!inside || threadIdx.x >= 16) return;
-	double is = (double)inv[c], m = (double)mean[c], dg = s2 * is, g = (double)gamma[c] * is;
-	dbeta[c] = (float)s1;
-	dgamma[c] = (float)dg;
-	float a = (float)g, b = (float)(-g * is * dg / rows), d = (float)(-g * s1 / rows + g * is * m * dg / rows);
-	back[c] = a;
-	back[channels + c] = b;
-	back[2 * channels + c] = d;
-	if (dbias) dbias[c] = (float)((double)a * s1 + rows * ((double)b * m + (double)d));
-}
+//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels] partial[2*slices*channels] counters[65535]
+//@ dy[rows*positions*channels] x[rows*positions*channels] mean[channels] gamma[channels] inv[channels] coef[2*channels] keys[rows]
+KERNEL batchnorm_backward_reduce_relu_dropout_f32(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const float *dy, const float *x, const float *mean, const float *gamma, const float *inv, const float *coef, const u64 *keys, int rows, int positions, int channels, int slices, u32 stream, u32 threshold, float scale) { reduce<float, true, true>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows * positions, channels}, partial, counters, dy, x, gated(coef, channels, keys, positions, stream, threshold, scale)); }
+KERNEL batchnorm_backward_reduce_relu_dropout_bf16(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *mean, const float *gamma, const float *inv, const float *coef, const u64 *keys, int rows, int positions, int channels, int slices, u32 stream, u32 threshold, float scale) { reduce<bf16, true, true>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows * positions, channels}, partial, counters, dy, x, gated(coef, channels, keys, positions, stream, threshold, scale)); }
 
 // ---- apply
 

@@ -162,8 +162,8 @@ template <int V> DEVICE reg<V> table(const float *p) {
 struct walk {
 	int tx, ty, x, y;   // extent of the block, and this thread in it
 	int from, to;       // rows of the slice
-	__device__ __forceinline__ walk(int vectors, int rows) {
-		int bits = 5; // tx is 1 << bits: shifts, where a division would be twenty instructions
+	__device__ __forceinline__ walk(int vectors, int rows, int most = 5) {
+		int bits = most; // tx is 1 << bits: shifts, where a division would be twenty instructions
 		while (bits > 2 && (vectors & ((1 << bits) - 1))) bits--;
 		while (bits > 0 && 1 << bits >> 1 >= vectors) bits--;
 		tx = 1 << bits;
@@ -207,15 +207,62 @@ template <int V, class Op> DEVICE void each_pair(Op op, int rows, int channels) 
 	}
 }
 
+// last_block reports to all threads of a block whether it is the last of n to
+// call it with a counter, which is 0 before and after. What the others have
+// written before is then to be seen.
+DEVICE bool last_block(int *counter, int n) {
+	__shared__ int before;
+	__threadfence();
+	__syncthreads();
+	if (threadIdx.x == 0) {
+		before = atomicAdd(counter, 1);
+		if (before == n - 1) *counter = 0;
+	}
+	__syncthreads();
+	bool last = before == n - 1;
+	if (last) __threadfence();
+	return last;
+}
+
+#define TILE 32 // channels that a block sums at most, so that its last one has little to add up
+
+// finish_tile adds up the slices of a tile's channels, in double and in one
+// order, and calls f.channel(c, sums).
+template <int K, class F> DEVICE void finish_tile(const F &f, double *shared, const float *partial, int slices, int channels, int first, int width) {
+	int columns = K * width, lanes = THREADS / columns; // powers of two
+	int column = (int)threadIdx.x % columns, lane = (int)threadIdx.x / columns, c = first + column % width;
+	double s = 0.0;
+	if (c < channels) {
+		const float *p = partial + (u64)(column / width) * channels + c;
+#pragma unroll 8
+		for (int i = lane; i < slices; i += lanes) s += (double)p[(u64)i * K * channels];
+	}
+	__syncthreads();
+	shared[threadIdx.x] = s;
+	__syncthreads();
+	for (int d = lanes / 2; d > 0; d >>= 1) {
+		if (lane < d) shared[threadIdx.x] += shared[threadIdx.x + d * columns];
+		__syncthreads();
+	}
+	if ((int)threadIdx.x >= width || first + (int)threadIdx.x >= channels) return;
+	double sums[K];
+#pragma unroll
+	for (int k = 0; k < K; k++) sums[k] = shared[k * width + (int)threadIdx.x];
+	f.channel(first + (int)threadIdx.x, sums);
+}
+
 // sum_rows is each_row for an op that sums K numbers a channel into op.sum[K];
 // sums of the slice go to partial[slice][k][channels], each added up in one
-// order whatever the card: rows of a thread, then lanes, then warps.
-template <int V, int K, class Op> DEVICE void sum_rows(Op op, float *partial, int rows, int channels) {
-	__shared__ float warps[K * V * THREADS];
+// order whatever the card: rows of a thread, then lanes, then warps. The block
+// that is the last of its channels finishes them, by f; counters has a number a
+// tile.
+template <int V, int K, class Op, class F> DEVICE void sum_rows(Op op, const F &f, float *partial, int *counters, int rows, int channels) {
+	const int bits = V == 1 ? 5 : V == 4 ? 3 : 2; // V << bits is TILE
+	__shared__ float warps[K * V << bits][THREADS / 32];
+	__shared__ double shared[THREADS];
 	int vectors = channels / V;
-	walk w(vectors, rows);
+	walk w(vectors, rows, bits);
 	int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-	int inner = w.tx < 32 ? w.tx : 32;
 	for (int tile = blockIdx.x; tile * w.tx < vectors; tile += gridDim.x) {
 		int v = tile * w.tx + w.x;
 #pragma unroll
@@ -232,17 +279,19 @@ template <int V, int K, class Op> DEVICE void sum_rows(Op op, float *partial, in
 #pragma unroll
 			for (int i = 0; i < V; i++) {
 				float s = op.sum[k].f[i];
-				for (int d = 16; d >= inner; d >>= 1) s += __shfl_xor_sync(0xffffffffu, s, d);
-				if (lane < inner) warps[(k * (THREADS / 32) + warp) * 32 * V + lane * V + i] = s;
+				for (int d = 16; d >= w.tx; d >>= 1) s += __shfl_xor_sync(0xffffffffu, s, d);
+				if (lane < w.tx) warps[(k * w.tx + lane) * V + i][warp] = s;
 			}
 		__syncthreads();
-		for (int j = threadIdx.x; j < K * inner * V; j += THREADS) {
-			int k = j / (inner * V), at = j % (inner * V), c = tile * w.tx * V + at;
+		for (int j = threadIdx.x; j < K * w.tx * V; j += THREADS) {
+			int k = j / (w.tx * V), c = tile * w.tx * V + j % (w.tx * V);
 			float s = 0.0f;
-			for (int i = 0; i < THREADS / 32; i++) s += warps[(k * (THREADS / 32) + i) * 32 * V + at];
+#pragma unroll
+			for (int i = 0; i < THREADS / 32; i++) s += warps[j][i];
 			if (c < channels) partial[((u64)blockIdx.y * K + k) * channels + c] = s;
 		}
-		__syncthreads();
+		if (last_block(counters + tile, gridDim.y))
+			finish_tile<K>(f, shared, partial, gridDim.y, channels, tile * w.tx * V, w.tx * V);
 	}
 }
 
@@ -263,6 +312,26 @@ DEVICE double add_slices(double *shared, const float *partial, int stride, int s
 	}
 	return shared[threadIdx.x % 16];
 }
+
+// gradients is what follows from the sums of a normalisation's gradient over the
+// rows, of dy and of dy (x - mean): the gradients of gamma and beta, the three
+// coefficients of dx, and the gradient of a bias that was added to x: the sum of
+// dx over all rows, which is zero but for roundings.
+struct gradients {
+	float *dgamma, *dbeta, *back, *dbias;
+	const float *gamma, *mean, *inv;
+	int rows, channels;
+	__device__ __forceinline__ void channel(int c, const double *sums) const {
+		double s1 = sums[0], is = (double)inv[c], m = (double)mean[c], dg = sums[1] * is, g = (double)gamma[c] * is;
+		dbeta[c] = (float)s1;
+		dgamma[c] = (float)dg;
+		float a = (float)g, b = (float)(-g * is * dg / rows), d = (float)(-g * s1 / rows + g * is * m * dg / rows);
+		back[c] = a;
+		back[channels + c] = b;
+		back[2 * channels + c] = d;
+		if (dbias) dbias[c] = (float)((double)a * s1 + rows * ((double)b * m + (double)d));
+	}
+};
 
 // ---- sums of a block
 

@@ -19,25 +19,23 @@ template <class T, int V> struct summing {
 	}
 };
 
-template <class T> DEVICE void sum_columns(float *partial, const T *x, int rows, int channels) {
+struct column {
+	float *y;
+	__device__ __forceinline__ void channel(int c, const double *sums) const { y[c] = (float)sums[0]; }
+};
+
+template <class T> DEVICE void sum_columns(float *y, float *partial, int *counters, const T *x, int rows, int channels) {
 	const int V = vec<T>::n;
 	if (channels % V == 0 && aligned(x))
-		sum_rows<V, 1>(summing<T, V>{x, channels}, partial, rows, channels);
+		sum_rows<V, 1>(summing<T, V>{x, channels}, column{y}, partial, counters, rows, channels);
 	else
-		sum_rows<1, 1>(summing<T, 1>{x, channels}, partial, rows, channels);
+		sum_rows<1, 1>(summing<T, 1>{x, channels}, column{y}, partial, counters, rows, channels);
 }
 
-//@ partial[slices*channels] x[rows*channels]
-KERNEL column_sum_f32(float *partial, const float *x, int rows, int channels, int slices) { sum_columns(partial, x, rows, channels); }
-KERNEL column_sum_bf16(float *partial, const bf16 *x, int rows, int channels, int slices) { sum_columns(partial, x, rows, channels); }
-
-//@ y[channels] partial[slices*channels]
-KERNEL column_sum_finish_f32(float *y, const float *partial, int channels, int slices) {
-	__shared__ double shared[THREADS];
-	int c = blockIdx.x * 16 + threadIdx.x % 16;
-	double s = add_slices(shared, partial, channels, slices, c, c < channels);
-	if (c < channels && threadIdx.x < 16) y[c] = (float)s;
-}
+//@ y[channels] partial[slices*channels] counters[65535] x[rows*channels]
+KERNEL column_sum_f32(float *y, float *partial, int *counters, const float *x, int rows, int channels, int slices) { sum_columns(y, partial, counters, x, rows, channels); }
+//@ y[channels] partial[slices*channels] counters[65535] x[rows*channels]
+KERNEL column_sum_bf16(float *y, float *partial, int *counters, const bf16 *x, int rows, int channels, int slices) { sum_columns(y, partial, counters, x, rows, channels); }
 
 // ---- convolution, ReLU, max-pool: a row of the walk is a window
 
@@ -151,21 +149,30 @@ template <class T, int V, bool D> struct conv_pool_back {
 	}
 };
 
-template <class T, bool D> DEVICE void conv_pool_back_rows(float *partial, const T *dy, const T *x, const float *w, const float *bias, int rows, int length, int filters, mask_args m) {
+struct tap_gradients {
+	float *dw, *db;
+	__device__ __forceinline__ void channel(int f, const double *sums) const {
+#pragma unroll
+		for (int t = 0; t < 3; t++) dw[f * 3 + t] = (float)sums[t];
+		db[f] = (float)sums[3];
+	}
+};
+
+template <class T, bool D> DEVICE void conv_pool_back_rows(const tap_gradients &f, float *partial, int *counters, const T *dy, const T *x, const float *w, const float *bias, int rows, int length, int filters, mask_args m) {
 	const int V = 4; // twice as many would spill
 	if (filters % V == 0 && aligned(dy))
-		sum_rows<V, 4>(conv_pool_back<T, V, D>{dy, x, w, bias, length, filters, m}, partial, rows * (length / 2), filters);
+		sum_rows<V, 4>(conv_pool_back<T, V, D>{dy, x, w, bias, length, filters, m}, f, partial, counters, rows * (length / 2), filters);
 	else
-		sum_rows<1, 4>(conv_pool_back<T, 1, D>{dy, x, w, bias, length, filters, m}, partial, rows * (length / 2), filters);
+		sum_rows<1, 4>(conv_pool_back<T, 1, D>{dy, x, w, bias, length, filters, m}, f, partial, counters, rows * (length / 2), filters);
 }
 
-//@ partial[slices*4*filters] dy[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters]
-KERNEL conv1d_relu_maxpool_backward_f32(float *partial, const float *dy, const float *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows<float, false>(partial, dy, x, w, bias, rows, length, filters, mask_args()); }
-KERNEL conv1d_relu_maxpool_backward_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows<bf16, false>(partial, dy, x, w, bias, rows, length, filters, mask_args()); }
+//@ dw[filters*3] db[filters] partial[slices*4*filters] counters[65535] dy[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters]
+KERNEL conv1d_relu_maxpool_backward_f32(float *dw, float *db, float *partial, int *counters, const float *dy, const float *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows<float, false>(tap_gradients{dw, db}, partial, counters, dy, x, w, bias, rows, length, filters, mask_args()); }
+KERNEL conv1d_relu_maxpool_backward_bf16(float *dw, float *db, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *w, const float *bias, int rows, int length, int filters, int slices) { conv_pool_back_rows<bf16, false>(tap_gradients{dw, db}, partial, counters, dy, x, w, bias, rows, length, filters, mask_args()); }
 
-//@ partial[slices*4*filters] dy[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters] keys[rows]
-KERNEL conv1d_relu_maxpool_dropout_backward_f32(float *partial, const float *dy, const float *x, const float *w, const float *bias, const u64 *keys, int rows, int length, int filters, int slices, u32 stream, u32 threshold, float scale) { conv_pool_back_rows<float, true>(partial, dy, x, w, bias, rows, length, filters, mask_args{keys, stream, threshold, scale}); }
-KERNEL conv1d_relu_maxpool_dropout_backward_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *w, const float *bias, const u64 *keys, int rows, int length, int filters, int slices, u32 stream, u32 threshold, float scale) { conv_pool_back_rows<bf16, true>(partial, dy, x, w, bias, rows, length, filters, mask_args{keys, stream, threshold, scale}); }
+//@ dw[filters*3] db[filters] partial[slices*4*filters] counters[65535] dy[rows*(length/2)*filters] x[rows*length] w[filters*3] bias[filters] keys[rows]
+KERNEL conv1d_relu_maxpool_dropout_backward_f32(float *dw, float *db, float *partial, int *counters, const float *dy, const float *x, const float *w, const float *bias, const u64 *keys, int rows, int length, int filters, int slices, u32 stream, u32 threshold, float scale) { conv_pool_back_rows<float, true>(tap_gradients{dw, db}, partial, counters, dy, x, w, bias, rows, length, filters, mask_args{keys, stream, threshold, scale}); }
+KERNEL conv1d_relu_maxpool_dropout_backward_bf16(float *dw, float *db, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *w, const float *bias, const u64 *keys, int rows, int length, int filters, int slices, u32 stream, u32 threshold, float scale) { conv_pool_back_rows<bf16, true>(tap_gradients{dw, db}, partial, counters, dy, x, w, bias, rows, length, filters, mask_args{keys, stream, threshold, scale}); }
 
 // partial is [slices][taps+1][filters], the bias last.
 //@ dw[filters*taps] db[filters] partial[slices*(taps+1)*filters]

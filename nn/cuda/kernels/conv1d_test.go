@@ -129,10 +129,10 @@ func (r *rig) conv1dFused(typ string, c *conv1d, z, want []float64, at []int, d 
 	r.near(what, r.read(typ, y), out, tolerance(typ)+1e-5)
 	dw, db, _ := c.backward(dz)
 	n := kernels.Slices(c.n*(c.length/2), c.f)
-	partial, gw, gb := r.make("f32", n*4*c.f), r.make("f32", 3*c.f), r.make("f32", c.f)
-	r.run("conv1d_relu_maxpool_"+part+"backward_"+typ, slices.Concat([]driver.Arg{P(partial), P(r.of(typ, d)), P(px), P(pw), P(pb)}, keys,
+	partial, gw, gb, counters := r.make("f32", n*4*c.f), r.make("f32", 3*c.f), r.make("f32", c.f), r.counters()
+	r.run("conv1d_relu_maxpool_"+part+"backward_"+typ, slices.Concat([]driver.Arg{P(gw), P(gb), P(partial), P(counters), P(r.of(typ, d)), P(px), P(pw), P(pb)}, keys,
 		[]driver.Arg{I(c.n), I(c.length), I(c.f), I(n)}, numbers)...)
-	r.run("conv1d_backward_finish_f32", P(gw), P(gb), P(partial), I(c.f), I(3), I(n))
+	r.restored(counters)
 	r.near(what+"dw", get[float32](r, gw), dw, 1e-4)
 	r.near(what+"db", get[float32](r, gb), db, 1e-4)
 }

@@ -1,5 +1,5 @@
-// The subclass cross-entropy with its gradient in one pass over z, the sum of
-// the batch's loss, and the mixture of experts.
+// The subclass cross-entropy with its gradient and the batch's mean loss in one
+// pass over z, and the mixture of experts.
 
 #define LOSS_EPSILON 1e-5f
 
@@ -40,8 +40,9 @@ struct ce_probability {
 
 // A block takes a row: first every output as a negative, then the few listed
 // targets are put right, in double. The loss is not yet divided by the rows, the
-// gradient is. bits, cleared before, is for theta: see row_list.
-template <class K, class T> DEVICE void cross_entropy(T *dz, double *row_loss, u32 *bits, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) {
+// gradient is; the last block makes the mean of the rows' losses. bits, cleared
+// before, is for theta: see row_list.
+template <class K, class T> DEVICE void cross_entropy(double *mean, T *dz, double *row_loss, u32 *bits, int *counters, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) {
 	__shared__ double shared[THREADS];
 	float per_row = 1.0f / (float)rows;
 	int words = (rows + 31) / 32;
@@ -72,22 +73,18 @@ template <class K, class T> DEVICE void cross_entropy(T *dz, double *row_loss, u
 		sum = block_sum(shared, sum);
 		if (threadIdx.x == 0) row_loss[r] = sum;
 	}
+	if (!last_block(counters, gridDim.x)) return;
+	double all = 0.0;
+	for (int r = threadIdx.x; r < rows; r += THREADS) all += row_loss[r];
+	all = block_sum(shared, all);
+	if (threadIdx.x == 0) *mean = all / rows;
 }
 
 // dz is null in evaluation, and is not z. Columns from outputs on are padding.
-//@ dz?[rows*stride] row_loss[rows] bits?[2*outputs*((rows+31)/32)] z[(rows-1)*stride+outputs] weight?[outputs] offsets[rows+1] index[] y[] m[]
-KERNEL subclass_ce_logits_f32(float *dz, double *row_loss, u32 *bits, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_logit>(dz, row_loss, bits, z, weight, offsets, index, y, m, rows, outputs, stride); }
-KERNEL subclass_ce_logits_bf16(bf16 *dz, double *row_loss, u32 *bits, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_logit>(dz, row_loss, bits, z, weight, offsets, index, y, m, rows, outputs, stride); }
-KERNEL subclass_ce_probabilities_f32(float *dz, double *row_loss, u32 *bits, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_probability>(dz, row_loss, bits, z, weight, offsets, index, y, m, rows, outputs, stride); }
-
-//@ loss[1] row_loss[rows]
-KERNEL loss_mean_f64(double *loss, const double *row_loss, int rows) {
-	__shared__ double shared[THREADS];
-	double s = 0.0;
-	for (int r = threadIdx.x; r < rows; r += THREADS) s += row_loss[r];
-	s = block_sum(shared, s);
-	if (threadIdx.x == 0) *loss = s / rows;
-}
+//@ loss[1] dz?[rows*stride] row_loss[rows] bits?[2*outputs*((rows+31)/32)] counters[65535] z[(rows-1)*stride+outputs] weight?[outputs] offsets[rows+1] index[] y[] m[]
+KERNEL subclass_ce_logits_f32(double *loss, float *dz, double *row_loss, u32 *bits, int *counters, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_logit>(loss, dz, row_loss, bits, counters, z, weight, offsets, index, y, m, rows, outputs, stride); }
+KERNEL subclass_ce_logits_bf16(double *loss, bf16 *dz, double *row_loss, u32 *bits, int *counters, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_logit>(loss, dz, row_loss, bits, counters, z, weight, offsets, index, y, m, rows, outputs, stride); }
+KERNEL subclass_ce_probabilities_f32(double *loss, float *dz, double *row_loss, u32 *bits, int *counters, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_probability>(loss, dz, row_loss, bits, counters, z, weight, offsets, index, y, m, rows, outputs, stride); }
 
 // ---- mixture of experts, a thread a class of a row
 

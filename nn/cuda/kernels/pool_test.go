@@ -108,9 +108,9 @@ func TestColumnSum(t *testing.T) {
 				want[i%s.c] += float64(v)
 			}
 			n := kernels.Slices(s.rows, s.c)
-			partial, y := r.make("f32", n*s.c), r.make("f32", s.c)
-			r.run("column_sum_"+typ, P(partial), P(r.of(typ, x)), I(s.rows), I(s.c), I(n))
-			r.run("column_sum_finish_f32", P(y), P(partial), I(s.c), I(n))
+			partial, y, counters := r.make("f32", n*s.c), r.make("f32", s.c), r.counters()
+			r.run("column_sum_"+typ, P(y), P(partial), P(counters), P(r.of(typ, x)), I(s.rows), I(s.c), I(n))
+			r.restored(counters)
 			r.near("column sums", get[float32](r, y), want, 1e-4)
 		}
 	})

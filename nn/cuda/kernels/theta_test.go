@@ -70,7 +70,7 @@ func (r *rig) listed(z []float32, tg *nn.Targets, classes, stride int, probabili
 		kernel = "subclass_ce_probabilities_f32"
 	}
 	bits = put(r, make([]uint32, 2*classes*((rows+31)/32)))
-	r.run(kernel, P(0), P(r.alloc(rows, 8)), P(bits), P(put(r, padRows(z, classes, stride))), P(0), P(c.offsets), P(c.index), P(c.y), P(c.m), I(rows), I(classes), I(stride))
+	r.run(kernel, P(r.alloc(1, 8)), P(0), P(r.alloc(rows, 8)), P(bits), P(r.counters()), P(put(r, padRows(z, classes, stride))), P(0), P(c.offsets), P(c.index), P(c.y), P(c.m), I(rows), I(classes), I(stride))
 	return bits
 }
 

@@ -35,5 +35,6 @@ __device__ float __uint_as_float(unsigned u) { return __builtin_bit_cast(float, 
 __device__ unsigned __float_as_uint(float f) { return __builtin_bit_cast(unsigned, f); }
 __device__ __attribute__((convergent)) float __shfl_xor_sync(unsigned mask, float v, int d);
 __device__ unsigned atomicOr(unsigned *p, unsigned v) { return __atomic_fetch_or(p, v, 0); }
+__device__ void __threadfence() { __nvvm_membar_gl(); }
 __device__ int atomicAdd(int *p, int v) { return __atomic_fetch_add(p, v, 0); }
 __device__ int min(int a, int b) { return a < b ? a : b; }
