@@ -8,6 +8,7 @@ typedef unsigned long long u64;
 
 #define DEVICE static __device__ __forceinline__
 #define KERNEL extern "C" __global__ void __launch_bounds__(256)
+#define KERNEL3 extern "C" __global__ void __launch_bounds__(256, 3) // with so few registers that three blocks fit a multiprocessor
 #define THREADS 256
 
 // ---- numbers
@@ -65,6 +66,14 @@ template <> struct vec<bf16> {
 	enum { n = 8 };
 };
 
+// on_card tells NVRTC that a pointer from a table is one to the card's memory:
+// else every access asks whether it is.
+DEVICE void on_card(const void *p) {
+#ifdef __CUDACC_RTC__
+	__builtin_assume(__isGlobal(p));
+#endif
+}
+
 DEVICE bool aligned(const void *p) { return ((u64)p & 15) == 0; }
 
 template <class T, int V> struct access;
@@ -115,17 +124,15 @@ template <> struct access<bf16, 8> {
 	}
 };
 
-template <> struct access<bf16, 4> { // 8 bytes: beside four floats
+// Eight bytes as one number, which no compiler takes apart.
+template <> struct access<bf16, 4> { // beside four floats
 	static __device__ __forceinline__ void load(reg<4> &r, const bf16 *p) {
-		uint2 q = *(const uint2 *)p;
-		widen_pair(r.f[0], r.f[1], q.x);
-		widen_pair(r.f[2], r.f[3], q.y);
+		u64 q = *(const u64 *)p;
+		widen_pair(r.f[0], r.f[1], (u32)q);
+		widen_pair(r.f[2], r.f[3], (u32)(q >> 32));
 	}
 	static __device__ __forceinline__ void store(bf16 *p, const reg<4> &r) {
-		uint2 q;
-		q.x = narrow_pair(r.f[0], r.f[1]);
-		q.y = narrow_pair(r.f[2], r.f[3]);
-		*(uint2 *)p = q;
+		*(u64 *)p = (u64)narrow_pair(r.f[0], r.f[1]) | (u64)narrow_pair(r.f[2], r.f[3]) << 32;
 	}
 };
 

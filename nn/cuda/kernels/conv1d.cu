@@ -43,11 +43,11 @@ KERNEL column_sum_bf16(float *y, float *partial, int *counters, const bf16 *x, i
 template <class T> struct sight {
 	float x[4];
 	__device__ __forceinline__ sight(const T *row, int at, int length) {
-#pragma unroll
-		for (int k = 0; k < 4; k++) {
-			int p = 2 * at - 1 + k;
-			x[k] = p >= 0 && p < length ? widen(row[p]) : 0.0f;
-		}
+		const T *p = row + 2 * at;
+		x[0] = at > 0 ? widen(p[-1]) : 0.0f;
+		x[1] = widen(p[0]);
+		x[2] = widen(p[1]);
+		x[3] = 2 * at + 2 < length ? widen(p[2]) : 0.0f;
 	}
 };
 
@@ -67,6 +67,26 @@ template <int V> struct taps3 {
 	}
 };
 
+// The place of a window in its sequence, and the dropout's key of that. Windows
+// come in ascending order, and most are of the sequence of the one before: that
+// costs no division.
+template <class T, bool D> struct window_place {
+	int from, to; // windows of the sequence
+	const T *x;
+	u64 key;
+	__device__ __forceinline__ void begin() { from = to = 0; }
+	__device__ __forceinline__ int at(int r, const T *all, int length, const u64 *keys, u32 stream) {
+		if (r >= to) {
+			int half = length / 2, image = r / half;
+			from = image * half;
+			to = from + half;
+			x = all + (u64)image * length;
+			if (D) key = stream_key(keys[image], stream);
+		}
+		return r - from;
+	}
+};
+
 // What a dropout of the windows lets pass; element j of a row of the batch is
 // drawn by counter j.
 struct mask_args {
@@ -75,8 +95,7 @@ struct mask_args {
 	float scale;
 };
 
-template <int V> DEVICE void masked(reg<V> &v, const mask_args &m, int image, int j) {
-	u64 key = stream_key(m.keys[image], m.stream);
+template <int V> DEVICE void masked(reg<V> &v, const mask_args &m, u64 key, int j) {
 #pragma unroll
 	for (int i = 0; i < V; i++) v.f[i] = choose(hash32(key, (u32)(j + i)) >= m.threshold, v.f[i] * m.scale, 0.0f);
 }
@@ -88,17 +107,21 @@ template <class T, int V, bool D> struct conv_pool {
 	int length, filters;
 	mask_args mask;
 	taps3<V> t;
-	__device__ __forceinline__ void begin(int c) { t.begin(w, bias, c); }
+	window_place<T, D> place;
+	__device__ __forceinline__ void begin(int c) {
+		t.begin(w, bias, c);
+		place.begin();
+	}
 	__device__ __forceinline__ void row(int r, int c) {
-		int half = length / 2, image = r / half, at = r - image * half;
-		sight<T> s(x + (u64)image * length, at, length);
+		int at = place.at(r, x, length, mask.keys, mask.stream);
+		sight<T> s(place.x, at, length);
 		reg<V> o;
 #pragma unroll
 		for (int i = 0; i < V; i++) {
 			float a = t.at(i, s.x), b = t.at(i, s.x + 1);
 			o.f[i] = positive(b > a ? b : a);
 		}
-		if (D) masked(o, mask, image, at * filters + c);
+		if (D) masked(o, mask, place.key, at * filters + c);
 		store<T, V>(y + (u64)r * filters + c, o);
 	}
 };
@@ -128,12 +151,16 @@ template <class T, int V, bool D> struct conv_pool_back {
 	mask_args mask;
 	taps3<V> t;
 	reg<V> sum[4];
-	__device__ __forceinline__ void begin(int c) { t.begin(w, bias, c); }
+	window_place<T, D> place;
+	__device__ __forceinline__ void begin(int c) {
+		t.begin(w, bias, c);
+		place.begin();
+	}
 	__device__ __forceinline__ void row(int r, int c) {
-		int half = length / 2, image = r / half, at = r - image * half;
-		sight<T> s(x + (u64)image * length, at, length);
+		int at = place.at(r, x, length, mask.keys, mask.stream);
+		sight<T> s(place.x, at, length);
 		reg<V> d = load<T, V>(dy + (u64)r * filters + c);
-		if (D) masked(d, mask, image, at * filters + c);
+		if (D) masked(d, mask, place.key, at * filters + c);
 #pragma unroll
 		for (int i = 0; i < V; i++) {
 			float a = t.at(i, s.x), b = t.at(i, s.x + 1);

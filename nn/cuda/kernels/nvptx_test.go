@@ -100,7 +100,7 @@ func checkPTX(t *testing.T, src Source, ptx []byte) {
 		}
 		wideLoads := strings.Count(body, "ld.global.v4") + strings.Count(body, "ld.global.nc.v4")
 		if strings.HasPrefix(name, "conv1d_relu_maxpool_") && strings.Contains(name, "backward") {
-			wideLoads += strings.Count(body, "ld.global.v2") // four bf16
+			wideLoads += strings.Count(body, "ld.global.u64") + strings.Count(body, "ld.global.nc.u64") // four bf16
 		}
 		if got := strings.Count(body, "st.global.v4"); wideLoads < loads || got < stores {
 			t.Errorf("%s has %d 16-byte loads and %d stores for %d tensors read and %d written", name, wideLoads, got, loads, stores)

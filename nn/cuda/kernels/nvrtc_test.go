@@ -115,7 +115,11 @@ func checkCode(t *testing.T, s *Signature, k *code, capability int) {
 	if k.shared > 48<<10 {
 		t.Errorf("%s has %d bytes of shared memory, more than there are without asking", s.Name, k.shared)
 	}
-	if k.stack > max(spilled[base(s.Name)], spilled[""]) {
+	most := max(spilled[base(s.Name)], spilled[""])
+	if capability < 75 { // Volta's cards are old, and their compiler too
+		most = max(most, 32)
+	}
+	if k.stack > most {
 		t.Errorf("%s keeps %d bytes a thread in local memory", s.Name, k.stack)
 	}
 	if loads, stores, ok := moved(s); ok {

@@ -47,6 +47,11 @@ struct piece {
 		a = (float *)t[2];
 		b = (float *)t[3];
 		shadow = (bf16 *)t[4];
+		on_card(w);
+		on_card(g);
+		on_card(a);
+		on_card(b);
+		on_card(shadow);
 		half = (t[5] >> 63) != 0;
 		u64 n = t[5] & ~(1ull << 63), width = t[6];
 		int pieces = (int)((width + CHUNK - 1) / CHUNK);
@@ -216,25 +221,25 @@ template <class O, class T> DEVICE void update_all(const O &o, const measured<T>
 }
 
 //@ partial[3*classes*((width+4095)/4096)] table[7*tensors] chunks[2*count] step[1] bits[2*classes*((rows+31)/32)] x[rows*width] z[(rows-1)*stride+classes]
-KERNEL sgd_theta_f32(double *partial, const u64 *table, const int *chunks, const float *step, const u32 *bits, const float *x, const float *z, int tensors, int count, int tensor, int rows, int classes, int stride, int width, float scale, float momentum, float decay) {
+KERNEL3 sgd_theta_f32(double *partial, const u64 *table, const int *chunks, const float *step, const u32 *bits, const float *x, const float *z, int tensors, int count, int tensor, int rows, int classes, int stride, int width, float scale, float momentum, float decay) {
 	sgd o = {step[0], momentum, decay};
 	update_all(o, measured<float>{partial, bits, x, z, tensor, rows, classes, stride, width, scale}, table, chunks, count);
 }
 
 //@ partial[3*classes*((width+4095)/4096)] table[7*tensors] chunks[2*count] step[1] bits[2*classes*((rows+31)/32)] x[rows*width] z[(rows-1)*stride+classes]
-KERNEL adam_theta_f32(double *partial, const u64 *table, const int *chunks, const float *step, const u32 *bits, const float *x, const float *z, int tensors, int count, int tensor, int rows, int classes, int stride, int width, float scale, float beta1, float rest1, float beta2, float rest2, float epsilon, float decay) {
+KERNEL3 adam_theta_f32(double *partial, const u64 *table, const int *chunks, const float *step, const u32 *bits, const float *x, const float *z, int tensors, int count, int tensor, int rows, int classes, int stride, int width, float scale, float beta1, float rest1, float beta2, float rest2, float epsilon, float decay) {
 	adam o = {step[0], beta1, rest1, beta2, rest2, epsilon, decay};
 	update_all(o, measured<float>{partial, bits, x, z, tensor, rows, classes, stride, width, scale}, table, chunks, count);
 }
 
 //@ partial[3*classes*((width+4095)/4096)] table[7*tensors] chunks[2*count] step[1] bits[2*classes*((rows+31)/32)] x[rows*width] z[(rows-1)*stride+classes]
-KERNEL sgd_theta_bf16(double *partial, const u64 *table, const int *chunks, const float *step, const u32 *bits, const bf16 *x, const float *z, int tensors, int count, int tensor, int rows, int classes, int stride, int width, float scale, float momentum, float decay) {
+KERNEL3 sgd_theta_bf16(double *partial, const u64 *table, const int *chunks, const float *step, const u32 *bits, const bf16 *x, const float *z, int tensors, int count, int tensor, int rows, int classes, int stride, int width, float scale, float momentum, float decay) {
 	sgd o = {step[0], momentum, decay};
 	update_all(o, measured<bf16>{partial, bits, x, z, tensor, rows, classes, stride, width, scale}, table, chunks, count);
 }
 
 //@ partial[3*classes*((width+4095)/4096)] table[7*tensors] chunks[2*count] step[1] bits[2*classes*((rows+31)/32)] x[rows*width] z[(rows-1)*stride+classes]
-KERNEL adam_theta_bf16(double *partial, const u64 *table, const int *chunks, const float *step, const u32 *bits, const bf16 *x, const float *z, int tensors, int count, int tensor, int rows, int classes, int stride, int width, float scale, float beta1, float rest1, float beta2, float rest2, float epsilon, float decay) {
+KERNEL3 adam_theta_bf16(double *partial, const u64 *table, const int *chunks, const float *step, const u32 *bits, const bf16 *x, const float *z, int tensors, int count, int tensor, int rows, int classes, int stride, int width, float scale, float beta1, float rest1, float beta2, float rest2, float epsilon, float decay) {
 	adam o = {step[0], beta1, rest1, beta2, rest2, epsilon, decay};
 	update_all(o, measured<bf16>{partial, bits, x, z, tensor, rows, classes, stride, width, scale}, table, chunks, count);
 }

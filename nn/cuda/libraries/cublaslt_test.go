@@ -207,7 +207,18 @@ func TestSymbols(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if driverLib == nil && os.Getenv("SDNN_TEST_GPU") != "" {
-		t.Error("there is no libcuda.so.1")
+	if driverLib == nil {
+		if os.Getenv("SDNN_TEST_GPU") != "" {
+			t.Error("there is no libcuda.so.1")
+		}
+		return
+	}
+	// The driver names its errors before it has started, which is when most are to be told.
+	b := &base{cudaAPI: new(cudaAPI)}
+	must(t, driverLib.bind(b.cudaAPI))
+	for code, want := range map[int32]string{100: "cuInit: CUDA_ERROR_NO_DEVICE (100)", 803: "cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803)", 54321: "cuInit: unknown error (54321)"} {
+		if err := b.failure("cuInit", code); err == nil || err.Error() != want {
+			t.Errorf("error %d is %v, want %s", code, err, want)
+		}
 	}
 }
