@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"errors"
 	"fmt"
 
 	"sdnn/nn"
@@ -119,12 +118,13 @@ func (b *binder) planMatmul(spec driver.MatmulSpec) (driver.Matmul, error) {
 		}}, plan)
 }
 
-// planned plans the candidate that was chosen for a problem, anew if it is not
-// among the library's any more.
+// planned plans the candidate that was chosen for a problem, which is chosen anew
+// if it cannot be planned any more.
 func planned[P any](b *binder, p problem, plan func(candidate int) (P, error)) (P, error) {
 	c := b.s.e.chooser
-	m, err := plan(c.pick(b.s.compute, p))
-	if errors.Is(err, driver.ErrNoCandidate) {
+	candidate := c.pick(b.s.compute, p)
+	m, err := plan(candidate)
+	if err != nil && candidate > 0 {
 		c.forget(p.key)
 		return plan(c.pick(b.s.compute, p))
 	}

@@ -77,7 +77,19 @@ func (s *session) open() error {
 			return err
 		}
 	}
+	if s.train != nil && len(s.train.low.early) > 0 {
+		if s.beside, err = s.card.NewYieldingStream(); err != nil {
+			return err
+		}
+	}
 	err = s.allocate(size)
+	if err == nil && s.beside != 0 {
+		for i := range s.fork {
+			if s.fork[i], err = s.newEvent(); err != nil {
+				return err
+			}
+		}
+	}
 	if err == nil {
 		err = s.makeSlots()
 	}
@@ -230,7 +242,7 @@ func (s *session) prepare() error {
 		e.penultimate, e.penultimateType = s.placeOf(e, v), e.low.types[v]
 	}
 	if s.train != nil {
-		if err := fail(s.makeTable(), s.makeOnes(s.train.low.ones)); err != nil {
+		if err := fail(s.makeTables(), s.makeOnes(s.train.low.ones)); err != nil {
 			return err
 		}
 	}
@@ -260,111 +272,6 @@ func (s *session) initialise() error {
 		}
 	}
 	return s.card.SyncStream(s.compute)
-}
-
-// update ends a training program with the optimiser's step over all parameters.
-func (s *session) update(l *lowering) {
-	var grads []*nn.Value
-	for _, g := range l.p.Grads {
-		if g != nil {
-			grads = append(grads, g)
-		}
-	}
-	if len(grads) == 0 {
-		return
-	}
-	seen := map[*nn.Value]bool{}
-	for _, g := range grads {
-		if seen[g] { // of two parameters: each has a place for its own
-			l.emit("copy", []*nn.Value{g}, []*nn.Value{g}, func(b *binder) []launch { return b.copyGradients(g) })
-		}
-		seen[g] = true
-	}
-	reads, writes := grads, grads[:1:1]
-	m := l.measured
-	if m != nil {
-		reads, writes = append(reads[:len(reads):len(reads)], m.x, m.z, m.bits), append(writes, m.partial)
-	}
-	o := l.emit(string(s.options.Optimizer.Kind), reads, writes, func(b *binder) []launch { return b.optimise(m) })
-	o.name = "parameters"
-	per := 4 * 2 * (1 + len(s.options.Optimizer.StateNames())) // read and written
-	if l.half() == driver.BF16 {
-		per += 2
-	}
-	for i, v := range l.p.Model.Graph.Params() {
-		if l.p.Grads[i] != nil {
-			o.moved += float64(per * v.Shape.Size())
-		}
-	}
-	o.moved -= float64(l.bytes(grads[0], 1)) // which is read, not written
-	if m != nil {
-		o.kept = append(o.kept, m.z) // but for the listed rows
-		m.finish(l)
-	}
-}
-
-// copyGradients copies a gradient that is that of several parameters to the places of the others.
-func (b *binder) copyGradients(v *nn.Value) []launch {
-	src := b.place(v)
-	var run []launch
-	for _, g := range b.s.gradients {
-		if g.value == v && g.tensor.at != src.at {
-			run = append(run, func(f *frame) error {
-				return b.s.card.CopyOnCard(g.tensor.at, src.at, g.tensor.typ.Size()*g.tensor.n, f.stream)
-			})
-		}
-	}
-	return run
-}
-
-// optimise makes the launch that updates all parameters, and leaves what m wants
-// of it, if there is one.
-func (b *binder) optimise(m *measured) []launch {
-	o, t := b.s.options.Optimizer, &b.s.table
-	name, args := string(o.Kind), []any{t.table, t.chunks, fedStep}
-	numbers := []any{float32(o.Momentum), float32(o.WeightDecay)}
-	if o.Kind != nn.SGD {
-		numbers = []any{float32(o.Beta1), float32(1 - o.Beta1), float32(o.Beta2), float32(1 - o.Beta2), float32(o.Epsilon), float32(o.WeightDecay)}
-	}
-	if m == nil {
-		return b.call(name+"_f32", join(args, []any{t.tensors, t.count}, numbers)...)
-	}
-	// dW is that of a loss with an e in its logarithms, over the rows.
-	scale := float32(float64(b.rows) * (1 + nn.LossEpsilon))
-	args = join([]any{b.place(m.partial)}, args, []any{b.place(m.bits), b.place(m.x), b.place(m.z), t.tensors, t.count, t.measured,
-		b.rows, m.z.Width(), b.p.low.stride(m.z), m.x.Width(), scale})
-	return b.call(name+"_theta_"+suffix(m.t), join(args, numbers)...)
-}
-
-// table is the optimiser's list of tensors on the card.
-type table struct {
-	table, chunks  driver.Ptr
-	tensors, count int
-	measured       int // the tensor whose gradient theta is made of
-}
-
-// makeTable writes the table, once: tensors do not move.
-func (s *session) makeTable() error {
-	var list []kernels.OptimizerTensor
-	for _, g := range s.gradients {
-		name := g.param.Name
-		w := s.tensors[name]
-		t := kernels.OptimizerTensor{Weight: w.at, Gradient: g.tensor.at, Shadow: w.shadow, Elements: w.n, GradientBF16: g.tensor.typ == driver.BF16}
-		if m := s.train.low.measured; m != nil && m.dw == g.value {
-			s.table.measured, t.Row = len(list), m.x.Width()
-		}
-		for i, kind := range s.options.Optimizer.StateNames() {
-			t.State[i] = s.tensors[kind+"/"+name].at
-		}
-		list = append(list, t)
-	}
-	words, chunks := kernels.OptimizerTable(list)
-	s.table.tensors, s.table.count = len(list), len(chunks)/2
-	var err error
-	if s.table.table, err = s.put(asBytes(words)); err == nil {
-		s.table.chunks, err = s.put(asBytes(chunks))
-	}
-	return err
 }
 
 // makeOnes writes n ones.

@@ -47,7 +47,8 @@ type lowering struct {
 	ones   int                     // that some op reads
 	listed map[*nn.Value]*nn.Value // by outputs: rows that theta looks at
 
-	measured *measured // in the optimiser's pass; nil: not there
+	measured *measured          // in the optimiser's pass; nil: not there
+	early    map[*nn.Value]bool // parameters that are updated before the program's end
 	ops      []op
 }
 

@@ -1,6 +1,11 @@
 package cuda
 
-import "sdnn/nn"
+import (
+	"slices"
+
+	"sdnn/nn"
+	"sdnn/nn/cuda/driver"
+)
 
 // convPool is convolution (3 taps), ReLU, max-pool and, in training, dropout of
 // the video net, run as one pass: the values between them, the largest of the
@@ -199,6 +204,9 @@ func rowsKernel(name string, from, to string) string { return name + "_" + from 
 
 func (l *lowering) l2norm(n *nn.Node) {
 	x, y := n.In[0], n.Out[0]
+	if r := l.onlyReader(y); is[nn.Concat](r) && l.writesColumns(r, y) {
+		return // part of the concatenation
+	}
 	from := l.typeOf(x)
 	to := max(from, l.wanted(y)) // a wider result of bf16 says nothing more
 	l.setType(y, to)
@@ -208,6 +216,13 @@ func (l *lowering) l2norm(n *nn.Node) {
 	})
 }
 
+// writesColumns reports whether v, an input of a concatenation, is a
+// normalisation that can write to its columns there.
+func (l *lowering) writesColumns(concat *nn.Node, v *nn.Value) bool {
+	w := l.writer[v]
+	return is[nn.L2Norm](w) && l.onlyReader(v) == concat && l.typeOf(w.In[0]) == driver.F32
+}
+
 func (l *lowering) l2normBackward(n *nn.Node) {
 	in, t := l.operands(n)
 	l.emit(n.Op.Kind(), in, n.Out, func(b *binder) []launch {
@@ -215,17 +230,24 @@ func (l *lowering) l2normBackward(n *nn.Node) {
 	})
 }
 
-// concat lowers Concat: each input is copied to its columns.
+// concat lowers Concat: each input is copied to its columns, or normalised there.
 func (l *lowering) concat(n *nn.Node) {
 	y := n.Out[0]
 	to := l.wanted(y)
 	l.setType(y, to)
 	w := y.Width()
-	l.emit(n.Op.Kind(), n.In, n.Out, func(b *binder) []launch {
+	in, kernels, kind := slices.Clone(n.In), make([]string, len(n.In)), n.Op.Kind()
+	for i, v := range in {
+		kernels[i] = "copy_rows"
+		if l.writesColumns(n, v) {
+			in[i], kernels[i], kind = l.writer[v].In[0], "l2norm_forward", "l2-norm+"+n.Op.Kind()
+		}
+	}
+	l.emit(kind, in, n.Out, func(b *binder) []launch {
 		var run []launch
 		at := 0
-		for _, v := range n.In {
-			run = append(run, b.call(rowsKernel("copy_rows", suffix(l.typeOf(v)), suffix(to)), b.place(y).plus(at*to.Size()), b.place(v), nil,
+		for i, v := range in {
+			run = append(run, b.call(rowsKernel(kernels[i], suffix(l.typeOf(v)), suffix(to)), b.place(y).plus(at*to.Size()), b.place(v), nil,
 				b.rows, v.Width(), w, v.Width())...)
 			at += v.Width()
 		}

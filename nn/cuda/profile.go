@@ -33,6 +33,7 @@ func (s *session) Profile(training bool) []nn.OpProfile {
 // runProfiled runs a variant with a clock on every op: the card's own where it
 // has one, else the host's, which then includes the cost of waiting.
 func (s *session) runProfiled(p *program, v *variant, f *frame) error {
+	f.beside = f.stream
 	if err := s.gather(p, f, v.rows); err != nil {
 		return err
 	}

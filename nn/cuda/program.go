@@ -45,6 +45,8 @@ type graph struct {
 // frame is what the launches of a run look at.
 type frame struct {
 	stream driver.Stream
+	beside driver.Stream // of what can run beside it: another, or the same
+	forked bool          // something does
 	slot   *slot
 	inputs []driver.Ptr // of the model's features
 	direct bool         // the batch was gathered to the padded image, not to inputs
@@ -103,7 +105,7 @@ func (s *session) run(p *program, sl *slot) error {
 		return err
 	}
 	f := &s.frame
-	f.stream, f.slot = s.compute, sl
+	f.stream, f.beside, f.slot = s.compute, s.beside, sl
 	s.setInputs(f)
 	key := graphKey{sl.number, sl.feed.Kept}
 	switch g, ok := v.graphs[key]; {
@@ -149,7 +151,7 @@ func (s *session) record(p *program, v *variant, f *frame) (driver.Graph, error)
 	if err := s.card.BeginCapture(s.compute); err != nil {
 		return 0, err
 	}
-	err := s.launch(p, v, f)
+	err := fail(s.launch(p, v, f), s.join(f)) // joined already, but for an error
 	g, ended := s.card.EndCapture(s.compute)
 	if err == nil {
 		return g, ended

@@ -26,7 +26,9 @@ type session struct {
 	compute   driver.Stream
 	copying   driver.Stream // to the card
 	returning driver.Stream // from it
-	memory    []driver.Ptr  // freed by Close
+	beside    driver.Stream // of the early update; 0: there is none
+	fork      [2]driver.Event
+	memory    []driver.Ptr // freed by Close
 	events    []driver.Event
 	slots     []*slot
 	pending   []*slot // steps whose results are on their way, in order
@@ -38,6 +40,7 @@ type session struct {
 	state       []nn.StateTensor
 	gradients   []gradient
 	table       table
+	early       table // of what is updated before a program's end
 	ones        driver.Ptr
 	counters    driver.Ptr // of kernels that finish what they sum: 0 between them
 	staging     staging
@@ -285,7 +288,7 @@ func (s *session) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	for _, stream := range []driver.Stream{s.copying, s.compute, s.returning} {
+	for _, stream := range []driver.Stream{s.copying, s.compute, s.beside, s.returning} {
 		if stream != 0 {
 			note(s.card.SyncStream(stream))
 		}
@@ -312,7 +315,7 @@ func (s *session) Close() error {
 	for _, e := range s.events {
 		note(s.card.DestroyEvent(e))
 	}
-	for _, stream := range []driver.Stream{s.copying, s.compute, s.returning} {
+	for _, stream := range []driver.Stream{s.copying, s.compute, s.beside, s.returning} {
 		if stream != 0 {
 			note(s.card.DestroyStream(stream))
 		}

@@ -122,7 +122,8 @@ const (
 )
 
 // ErrNoCandidate says that a library has fewer choices for a product or
-// convolution than the candidate's number.
+// convolution than the candidate's number. Another error of a candidate but the
+// first says that it is none for this card; there may be more behind it.
 var ErrNoCandidate = errors.New("the library has no more choices")
 
 // MatmulSpec is the product D[M,N] = op(A) op(B) (+ D if Accumulate) of row-major matrices:
@@ -196,6 +197,7 @@ type Card interface {
 	FreeHost(p unsafe.Pointer) error
 
 	NewStream() (Stream, error)
+	NewYieldingStream() (Stream, error) // its kernels take what those of other streams leave
 	DestroyStream(s Stream) error
 	SyncStream(s Stream) error
 	NewEvent() (Event, error)

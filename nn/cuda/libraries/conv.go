@@ -22,6 +22,7 @@ type conv struct {
 	workspace int
 	ids       []int64 // of Run's operands
 	skip      int     // candidates that are still to be passed over
+	refused   error   // why the one asked for cannot be planned
 
 	mu     sync.Mutex
 	closed bool
@@ -117,8 +118,9 @@ var order = [...][]int64{
 }
 
 // choose plans the convolution with the first engine that the heuristics name,
-// that computes what is asked for, and that can run, or with the candidate asked
-// for of these. The lists of cuDNN's two
+// that computes what is asked for, and that can run. A later candidate is one of
+// those that compute it, whether it can run or not: to know that of all would take
+// the planning of each, a tenth of a second. The lists of cuDNN's two
 // heuristics come first, then that of engines which run whatever the shape.
 func (v *conv) choose(spec driver.ConvSpec) (err error) {
 	graph, err := v.graph(spec)
@@ -131,6 +133,9 @@ func (v *conv) choose(spec driver.ConvSpec) (err error) {
 		found, err := v.fromList(graph, mode, spec)
 		if found {
 			return nil
+		}
+		if v.refused != nil {
+			return fmt.Errorf("candidate %d: %w", spec.Candidate, v.refused)
 		}
 		last = cmp.Or(err, last)
 	}
@@ -165,12 +170,16 @@ func (v *conv) fromList(graph descriptor, mode int32, spec driver.ConvSpec) (fou
 	var last error
 	for _, config := range configs[:n] {
 		fit, err := v.computes(&temporary, config, spec)
+		if fit && v.skip > 0 {
+			v.skip--
+			continue
+		}
 		if err == nil && fit {
 			found, err = v.planWith(config, spec.WorkspaceLimit)
-		}
-		if found && v.skip > 0 {
-			v.skip--
-			found, err = false, v.forget()
+			if !found && spec.Candidate > 0 {
+				v.refused = cmp.Or(err, errors.New("it needs more workspace than allowed"))
+				return false, nil
+			}
 		}
 		if found {
 			return true, nil
@@ -229,14 +238,6 @@ func (v *conv) planWith(config descriptor, limit int) (bool, error) {
 	v.plan, v.workspace = plan, int(*bytes)
 	v.made.list = append(v.made.list, ds.list...)
 	return true, nil
-}
-
-// forget destroys the plan that was made last.
-func (v *conv) forget() error {
-	at := slices.Index(v.made.list, v.plan)
-	ds := descriptors{v.c, slices.Clone(v.made.list[at:])}
-	v.made.list, v.plan, v.workspace = v.made.list[:at], 0, 0
-	return ds.free()
 }
 
 // Workspace implements driver.Conv.
