@@ -7,6 +7,7 @@
 // ---- statistics: partial is [slices][2][channels], then K [channels]
 
 template <class T, int V> struct moments {
+	enum { turns = 4 };
 	const T *x;
 	int channels;
 	float *first;
@@ -31,6 +32,7 @@ template <class T, int V> struct moments {
 };
 
 template <class T, int V> struct add_moments : moments<T, V> {
+	enum { turns = 2 };
 	T *y;
 	const T *b;
 	__device__ __forceinline__ reg<V> total(u64 at) {

@@ -67,6 +67,7 @@ DEVICE gate_args gated(const float *coef, int channels, const u64 *keys, int pos
 // ---- reduce: partial is [slices][2][channels]; counters are 0 before and after
 
 template <class T, int V, bool R, bool D> struct back_sums {
+	enum { turns = 2 };
 	const T *dy, *x;
 	const float *mean;
 	int channels;

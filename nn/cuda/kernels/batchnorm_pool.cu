@@ -26,6 +26,7 @@ template <class T, int V> struct window {
 };
 
 template <class T, int V> struct pool_sums {
+	enum { turns = 2 };
 	const T *dy, *x;
 	const float *mean, *coef;
 	int height, width, channels;

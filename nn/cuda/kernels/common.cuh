@@ -251,7 +251,8 @@ template <int K, class F> DEVICE void finish_tile(const F &f, double *shared, co
 	f.channel(first + (int)threadIdx.x, sums);
 }
 
-// sum_rows is each_row for an op that sums K numbers a channel into op.sum[K];
+// sum_rows is each_row for an op that sums K numbers a channel into op.sum[K],
+// and says how many rows to read before one is used (turns, see each_pair);
 // sums of the slice go to partial[slice][k][channels], each added up in one
 // order whatever the card: rows of a thread, then lanes, then warps. The block
 // that is the last of its channels finishes them, by f; counters has a number a
@@ -271,7 +272,7 @@ template <int V, int K, class Op, class F> DEVICE void sum_rows(Op op, const F &
 			for (int i = 0; i < V; i++) op.sum[k].f[i] = 0.0f;
 		if (v < vectors) {
 			op.begin(v * V);
-#pragma unroll 2
+#pragma unroll Op::turns
 			for (int r = w.from + w.y; r < w.to; r += w.ty) op.row(r, v * V);
 		}
 #pragma unroll

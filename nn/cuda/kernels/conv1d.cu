@@ -8,6 +8,7 @@
 // ---- column sums: partial is [slices][channels]
 
 template <class T, int V> struct summing {
+	enum { turns = 4 };
 	const T *x;
 	int channels;
 	reg<V> sum[1];
@@ -180,6 +181,7 @@ KERNEL conv1d_relu_maxpool_dropout_forward_bf16(bf16 *y, const bf16 *x, const fl
 // The gradient of weights and bias; the window's gradient goes to its maximum,
 // the first of equal ones, if that is above 0.
 template <class T, int V, bool D> struct conv_pool_back {
+	enum { turns = 2 };
 	const T *dy, *x;
 	const float *w, *bias;
 	int length, filters;
