@@ -42,6 +42,7 @@ KERNEL column_sum_bf16(float *y, float *partial, int *counters, const bf16 *x, i
 // gradient of the bias before it: relu_backward or relu_dropout_backward, and
 // column_sum of what they write, to the bit.
 template <class T, int V> struct relu_summing {
+	enum { turns = 2 };
 	T *dx;
 	const T *dy, *y;
 	int channels;
