@@ -91,13 +91,13 @@ func (r *Roof) rate(set float64) float64 {
 }
 
 // Raise makes r the best of r and another measurement of the same machine: a measurement that was disturbed shows too little.
+// One of them may have fewer sets, or none where it failed: the first ones.
 func (r *Roof) Raise(other Roof) {
-	if r.Bandwidth == nil {
-		*r = other
-		return
+	if len(r.Bandwidth) < len(other.Bandwidth) {
+		*r, other = other, *r
 	}
 	r.Flops, r.BF16Flops = max(r.Flops, other.Flops), max(r.BF16Flops, other.BF16Flops)
-	for i := range r.Bandwidth {
-		r.Bandwidth[i].Rate = max(r.Bandwidth[i].Rate, other.Bandwidth[i].Rate)
+	for i, b := range other.Bandwidth {
+		r.Bandwidth[i].Rate = max(r.Bandwidth[i].Rate, b.Rate)
 	}
 }

@@ -36,4 +36,14 @@ func TestRaiseKeepsTheBest(t *testing.T) {
 	if r.Path != "p" || r.Flops != 4 || r.BF16Flops != 8 || r.Bandwidth[0].Rate != 10 || r.Bandwidth[1].Rate != 6 {
 		t.Errorf("%+v", r)
 	}
+	r.Raise(Roof{}) // it failed
+	r.Raise(Roof{Path: "p", Flops: 2, Bandwidth: []Bandwidth{{1, 11}}})
+	if r.Flops != 4 || len(r.Bandwidth) != 2 || r.Bandwidth[0].Rate != 11 || r.Bandwidth[1].Rate != 6 {
+		t.Errorf("%+v", r)
+	}
+	short := Roof{Path: "p", Flops: 9, Bandwidth: []Bandwidth{{1, 12}}}
+	short.Raise(r)
+	if short.Flops != 9 || len(short.Bandwidth) != 2 || short.Bandwidth[0].Rate != 12 {
+		t.Errorf("%+v", short)
+	}
 }

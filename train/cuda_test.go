@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"sdnn/features"
@@ -73,6 +74,8 @@ func (s countingSession) Keep(d nn.KeepData) (int, error) {
 	return kept, err
 }
 
+func (s countingSession) Start(slot int) error { return s.Session.(nn.Starter).Start(slot) }
+
 // A run whose split stays on the card ends in the bits of one that is fed by
 // the host, with all stages and, of images, pairs.
 func TestKeptDataChangesNothing(t *testing.T) {
@@ -94,6 +97,60 @@ func TestKeptDataChangesNothing(t *testing.T) {
 		sameFiles(t, runs[0], runs[1])
 		if kept < 2 { // one in each stage that trains
 			t.Errorf("%s: %d splits were kept", net, kept)
+		}
+	}
+}
+
+// Scores that are computed ahead come in order and are those of one batch at a
+// time; who stops in the middle leaves nothing behind.
+func TestScoresAhead(t *testing.T) {
+	e, _ := cardEngine(t)
+	for net, store := range map[string]*features.Store{"conv1d": testStore(t, 100), "wrn-10-1": imageStore(t, 24)} {
+		set := []string{"epochs=1", "max-steps=2"}
+		if net != "conv1d" {
+			set = append(set, "augment=flip")
+		}
+		o := Options{Dir: filepath.Join(t.TempDir(), "run"), Store: store, Engine: e}
+		mustRun(t, testConfig(t, store, net, set...), o)
+		r, err := OpenRun(o.Dir, Last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		split, err := store.Split("train")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := features.All(split)
+		var want [][]float32
+		for _, engine := range []nn.Engine{hostFed{e}, e} {
+			var got [][]float32
+			err := r.Score(context.Background(), engine, all, 5, func(b *ScoredBatch) error {
+				if b.Rows[0] != 5*len(got) {
+					t.Errorf("%s: batch %d begins at row %d", net, len(got), b.Rows[0])
+				}
+				got = append(got, slices.Clone(b.Scores))
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want == nil {
+				want = got
+			}
+			for i := range want {
+				if !slices.Equal(got[i], want[i]) {
+					t.Errorf("%s: batch %d has other scores ahead of its turn", net, i)
+				}
+			}
+		}
+		enough, n := errors.New("enough"), 0
+		if err := r.Score(context.Background(), e, all, 5, func(*ScoredBatch) error {
+			if n++; n == 2 {
+				return enough
+			}
+			return nil
+		}); !errors.Is(err, enough) {
+			t.Errorf("%s: got %v, want what each returned", net, err)
 		}
 	}
 }

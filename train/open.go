@@ -129,6 +129,13 @@ func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset,
 	}
 	sc := scorer{session: session, probabilities: model.Probabilities, classes: r.classes,
 		feed: feeder{inputs: in, session: session}}
+	// Images cross a quarter of the bytes as they are stored, and are normalised
+	// where they are computed on. Features would move the same once, and wait for it.
+	if r.Config.Images() && 2*s.Rows() >= s.Split().Rows() {
+		if sc.feed.kept, err = in.keep(session); err != nil {
+			return err
+		}
+	}
 	return sc.score(ctx, s, batch, each)
 }
 

@@ -131,6 +131,10 @@ func (t *trainer) penultimate(ctx context.Context, in *inputs, neglected []subcl
 		for _, r := range rows[from:min(from+t.run.batch, len(rows))] {
 			batch = append(batch, int(r))
 		}
+		// What the stage's session keeps is the split, without pairs.
+		if feed.kept = 0; batch[len(batch)-1] < t.split.Rows() {
+			feed.kept = t.run.feed.kept
+		}
 		err := feed.fill(0, batch)
 		if err == nil {
 			_, _, err = session.Forward(0)

@@ -29,15 +29,17 @@ type scorer struct {
 func scorerBytes(classes int) int { return 4*classes + 4*classes + 8 + 4 }
 
 // score calls each with the batches of a subset, in order. It returns ctx's
-// error as soon as it is cancelled.
+// error as soon as it is cancelled. A session that can evaluates ahead of each.
 func (s *scorer) score(ctx context.Context, subset *features.Subset, batch int, each func(b *ScoredBatch) error) error {
 	loader := features.NewLoader(features.Sequential(subset), batch, 0, s.session.Slots(), s.feed.fill)
 	defer loader.Close()
+	ahead := newAhead(s.session, loader)
+	defer ahead.stop()
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		slot, rows, err := loader.Next()
+		slot, rows, err := ahead.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
@@ -59,6 +61,63 @@ func (s *scorer) score(ctx context.Context, subset *features.Subset, batch int, 
 			return err
 		}
 		loader.Release(slot)
+	}
+}
+
+// ahead takes batches from a loader and starts their evaluation before it is
+// their turn, where the session can.
+type ahead struct {
+	session nn.Session
+	loader  *features.Loader
+	starter nn.Starter // nil: it cannot
+	most    int        // started at a time
+	queue   []loadedBatch
+	end     error // of the loader
+}
+
+type loadedBatch struct {
+	slot int
+	rows []int
+}
+
+// newAhead leaves one slot to be filled and one to be looked at.
+func newAhead(session nn.Session, loader *features.Loader) *ahead {
+	a := &ahead{session: session, loader: loader, most: 1}
+	if s, ok := session.(nn.Starter); ok {
+		a.starter, a.most = s, max(1, session.Slots()-2)
+	}
+	return a
+}
+
+// next returns the batch whose turn it is. What the loader ends with comes when
+// the batches before it have been.
+func (a *ahead) next() (slot int, rows []int, err error) {
+	for a.end == nil && len(a.queue) < a.most {
+		slot, rows, err := a.loader.Next()
+		if err != nil {
+			a.end = err
+			break
+		}
+		if a.starter != nil {
+			if err := a.starter.Start(slot); err != nil {
+				return 0, nil, err
+			}
+		}
+		a.queue = append(a.queue, loadedBatch{slot, rows})
+	}
+	if len(a.queue) == 0 {
+		return 0, nil, a.end
+	}
+	b := a.queue[0]
+	a.queue = append(a.queue[:0], a.queue[1:]...)
+	return b.slot, b.rows, nil
+}
+
+// stop ends what was started and is not wanted any more. Its error, if it has
+// one, is the session's and comes again with the next call.
+func (a *ahead) stop() {
+	if len(a.queue) > 0 {
+		_ = a.session.Sync()
 	}
 }
 

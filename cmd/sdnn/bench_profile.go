@@ -23,7 +23,7 @@ var opOrders = []string{opsByLost, opsByTime, opsAsRun}
 // machineRoof is the line on what the machine does at best.
 type machineRoof struct {
 	Path      string         `json:"path"`
-	Threads   int            `json:"threads"`
+	Threads   int            `json:"threads"` // 0: the engine computes on a card
 	GFlops    float64        `json:"peak_gflops"`
 	BF16      float64        `json:"peak_bf16_gflops"` // 0: none
 	Bandwidth []setBandwidth `json:"bandwidth"`
@@ -36,7 +36,15 @@ type setBandwidth struct {
 }
 
 func (m machineRoof) text(w io.Writer) {
-	fmt.Fprintf(w, "\n%s, %s, at best: %.1f GF/s", m.Path, count(m.Threads, "thread"), m.GFlops)
+	if m.Path == "" {
+		fmt.Fprintln(w, "\nWhat the machine does at best could not be measured: its memory is full")
+		return
+	}
+	fmt.Fprintf(w, "\n%s", m.Path)
+	if m.Threads > 0 {
+		fmt.Fprintf(w, ", %s", count(m.Threads, "thread"))
+	}
+	fmt.Fprintf(w, ", at best: %.1f GF/s", m.GFlops)
 	if m.BF16 > 0 {
 		fmt.Fprintf(w, ", in bf16 %.1f", m.BF16)
 	}
@@ -120,7 +128,11 @@ func (b *benchRun) profile(ctx context.Context, a *app, engine string, threads i
 		tables[what] = p.Profile(what == "train")
 		p.SetProfiling(false)
 	}
-	a.print.result(newMachineRoof(roof, threads))
+	machine := newMachineRoof(roof, threads)
+	if engine == "cuda" {
+		machine.Threads = 0
+	}
+	a.print.result(machine)
 	for _, what := range benchSteps {
 		lines := opLines(tables[what], &roof, b.o.sort)
 		for i := range lines {

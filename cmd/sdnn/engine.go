@@ -20,7 +20,7 @@ var precisionNames = []string{string(nn.F32), string(nn.TF32), string(nn.BF16)}
 const precisionHelp = "f32, bf16 where the engine has it, or tf32 with --engine cuda"
 
 // fastHelp is what --help says of --fast.
-const fastHelp = "--engine cuda: also convolutions that are faster and may end in other last bits from run to run"
+const fastHelp = "--engine cuda: time several algorithms for every product and convolution and take the fastest, whose last bits may differ from run to run"
 
 // openCUDA starts the engine for NVIDIA cards, on the first one, and returns what stops it.
 func openCUDA(fast bool) (nn.Engine, func(), error) {

@@ -29,6 +29,9 @@ func runSession(t *testing.T, e nn.Engine, must []string) {
 				t.Run("slots", s.slots)
 				t.Run("bad-batch", s.badBatch)
 				t.Run("forward-between-steps", s.forwardBetween)
+				if o.Kind == nn.Adam { // no optimiser has a part in it
+					t.Run("started-evaluations", s.started)
+				}
 				t.Run("theta-changes-nothing", s.measuring)
 			})
 		}

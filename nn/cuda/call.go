@@ -89,7 +89,7 @@ const (
 // matmul makes the launch of a product.
 func (b *binder) matmul(spec driver.MatmulSpec, d, x, y, bias place) []launch {
 	spec.Math = b.s.math
-	m, err := b.s.card.PlanMatmul(spec, matmulWorkspace)
+	m, err := b.planMatmul(spec)
 	if err != nil {
 		b.fail(err)
 		return nil
@@ -101,10 +101,40 @@ func (b *binder) matmul(spec driver.MatmulSpec, d, x, y, bias place) []launch {
 	}}
 }
 
+// planMatmul plans a product with the candidate that was chosen for it.
+func (b *binder) planMatmul(spec driver.MatmulSpec) (driver.Matmul, error) {
+	plan := func(candidate int) (driver.Matmul, error) {
+		spec.Candidate = candidate
+		return b.s.card.PlanMatmul(spec, matmulWorkspace)
+	}
+	ab, bias := spec.AB.Size(), 0
+	if spec.Epilogue != driver.EpilogueNone {
+		bias = spec.N * spec.Bias.Size()
+	}
+	return planned(b, problem{fmt.Sprintf("product %+v", spec), [4]int{spec.M * spec.N * spec.D.Size(), spec.M * spec.K * ab, spec.K * spec.N * ab, bias},
+		func(candidate int) (trial, error) {
+			m, err := plan(candidate)
+			return trial{m, func(o [4]driver.Ptr, w driver.Ptr, s driver.Stream) error { return m.Run(o[0], o[1], o[2], o[3], w, s) }}, err
+		}}, plan)
+}
+
+// planned plans the candidate that was chosen for a problem, which is chosen anew
+// if it cannot be planned any more.
+func planned[P any](b *binder, p problem, plan func(candidate int) (P, error)) (P, error) {
+	c := b.s.e.chooser
+	candidate := c.pick(b.s.compute, p)
+	m, err := plan(candidate)
+	if err != nil && candidate > 0 {
+		c.forget(p.key)
+		return plan(c.pick(b.s.compute, p))
+	}
+	return m, err
+}
+
 // conv makes the launch of a convolution.
 func (b *binder) conv(spec driver.ConvSpec, dst, x, y place) []launch {
 	spec.Math, spec.Deterministic, spec.WorkspaceLimit = b.s.math, !b.s.e.options.Fast, convWorkspace
-	c, err := b.s.card.PlanConv(spec)
+	c, err := b.planConv(spec)
 	if err != nil {
 		b.fail(err)
 		return nil
@@ -114,6 +144,21 @@ func (b *binder) conv(spec driver.ConvSpec, dst, x, y place) []launch {
 	return []launch{func(f *frame) error {
 		return c.Run(dst.in(f), x.in(f), y.in(f), s.workspace, f.stream)
 	}}
+}
+
+// planConv plans a convolution with the candidate that was chosen for it.
+func (b *binder) planConv(spec driver.ConvSpec) (driver.Conv, error) {
+	plan := func(candidate int) (driver.Conv, error) {
+		spec.Candidate = candidate
+		return b.s.card.PlanConv(spec)
+	}
+	size := spec.Type.Size()
+	x, w, y := size*spec.N*spec.H*spec.W*spec.C, size*spec.O*spec.K*spec.K*spec.C, size*spec.N*spec.OutHeight()*spec.OutWidth()*spec.O
+	bytes := [...][4]int{driver.Forward: {y, x, w}, driver.BackwardData: {x, y, w}, driver.BackwardWeight: {w, y, x}}[spec.Direction]
+	return planned(b, problem{fmt.Sprintf("convolution %+v", spec), bytes, func(candidate int) (trial, error) {
+		c, err := plan(candidate)
+		return trial{c, func(o [4]driver.Ptr, w driver.Ptr, s driver.Stream) error { return c.Run(o[0], o[1], o[2], w, s) }}, err
+	}}, plan)
 }
 
 // fail keeps the first error of a binding.

@@ -77,6 +77,25 @@ func imageNetsAgainstCPU(t *testing.T, e nn.Engine) {
 	}
 }
 
+// The video net's dropout is part of the passes beside it, both ways.
+func TestConv1DDropout(t *testing.T) {
+	e, m := computing(t), videoNet("conv1d dropout", 6, 33, 11)
+	o := nn.CompileOptions{Purpose: nn.Measuring, Optimizer: nn.NewAdam()}
+	compare(t, e, m, o, 3e-5)
+	r := start(t, e, m, o)
+	p := r.Session.(nn.Profiler)
+	p.SetProfiling(true)
+	r.step(1, 6, 0.1)
+	r.sync()
+	kinds := map[string]int{}
+	for _, op := range p.Profile(true) {
+		kinds[op.Kind]++
+	}
+	if kinds["dropout"] != 0 || kinds["conv1d+relu+max-pool+dropout"] != 1 || kinds["conv1d+relu+max-pool+dropout-backward"] != 1 {
+		t.Errorf("the ops are %v", kinds)
+	}
+}
+
 // bf16 keeps about three digits: a run in it stays near one in float32. What
 // it must not do is lose a term, a mask or a scale.
 func TestBF16AgainstCPU(t *testing.T) { bf16AgainstCPU(t, computing(t)) }
@@ -88,7 +107,7 @@ func bf16AgainstCPU(t *testing.T, e nn.Engine) {
 			near16(t, e, imageNet(kind, 4, 4, 6, 8), nn.NewSGD(5e-4))
 		})
 	}
-	for _, kind := range []string{"logistic", "mlp", "conv1d", "moe"} {
+	for _, kind := range []string{"logistic", "mlp", "conv1d", "conv1d dropout", "moe"} {
 		t.Run(kind, func(t *testing.T) { near16(t, e, videoNet(kind, 6, 33, 11), nn.NewAdam()) })
 	}
 }

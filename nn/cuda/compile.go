@@ -50,7 +50,13 @@ func (s *session) lower(purpose nn.Purpose) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if purpose != nn.Evaluation {
+	if purpose == nn.Evaluation {
+		out := l.scores
+		if out == nil {
+			out = l.rootOf(p.Resolve(s.model.Output))
+		}
+		fixed[out] = place{result: true, offset: scoresAt}
+	} else {
 		s.update(l)
 	}
 	c := &program{nn: p, low: l}
@@ -71,12 +77,21 @@ func (s *session) open() error {
 			return err
 		}
 	}
+	if s.train != nil && len(s.train.low.early) > 0 {
+		if s.beside, err = s.card.NewYieldingStream(); err != nil {
+			return err
+		}
+	}
 	err = s.allocate(size)
-	if err == nil {
-		err = s.makeSlots()
+	if err == nil && s.beside != 0 {
+		for i := range s.fork {
+			if s.fork[i], err = s.newEvent(); err != nil {
+				return err
+			}
+		}
 	}
 	if err == nil {
-		s.scores, err = newHostBuffer(s.card, 4*s.model.Batch*s.model.Outputs())
+		err = s.makeSlots()
 	}
 	if err == nil {
 		err = s.prepare()
@@ -155,6 +170,7 @@ func (s *session) allocate(size sizes) error {
 	for _, v := range s.model.Features {
 		s.inputs = append(s.inputs, next(4*v.Shape.Size()))
 	}
+	s.counters = next(4 * kernels.Counters)
 	s.arena = next(size.arena)
 	return nil
 }
@@ -205,7 +221,7 @@ func (s *session) makeSlots() error {
 		}
 		sl.feed.Targets.Reset()
 		var err error
-		if sl.results, err = s.card.AllocHost(s.results.bytes); err != nil {
+		if sl.results, err = s.card.AllocHost(resultsRoom(s.model)); err != nil {
 			return err
 		}
 		for _, e := range []*driver.Event{&sl.ready, &sl.computed, &sl.done} {
@@ -221,17 +237,12 @@ func (s *session) makeSlots() error {
 // products want, and takes that.
 func (s *session) prepare() error {
 	e := s.eval
-	out := e.nn.Resolve(s.model.Output)
-	if e.low.scores != nil {
-		out = e.low.scores
-	}
-	e.scores = s.placeOf(e, e.low.rootOf(out)).at
 	if v := s.model.Penultimate; v != nil {
 		v = e.low.rootOf(e.nn.Resolve(v))
 		e.penultimate, e.penultimateType = s.placeOf(e, v), e.low.types[v]
 	}
 	if s.train != nil {
-		if err := fail(s.makeTable(), s.makeOnes(s.train.low.ones)); err != nil {
+		if err := fail(s.makeTables(), s.makeOnes(s.train.low.ones)); err != nil {
 			return err
 		}
 	}
@@ -261,89 +272,6 @@ func (s *session) initialise() error {
 		}
 	}
 	return s.card.SyncStream(s.compute)
-}
-
-// update ends a training program with the optimiser's step over all parameters.
-func (s *session) update(l *lowering) {
-	var grads []*nn.Value
-	for _, g := range l.p.Grads {
-		if g != nil {
-			grads = append(grads, g)
-		}
-	}
-	if len(grads) == 0 {
-		return
-	}
-	seen := map[*nn.Value]bool{}
-	for _, g := range grads {
-		if seen[g] { // of two parameters: each has a place for its own
-			l.emit("copy", []*nn.Value{g}, []*nn.Value{g}, func(b *binder) []launch { return b.copyGradients(g) })
-		}
-		seen[g] = true
-	}
-	o := l.emit(string(s.options.Optimizer.Kind), grads, grads[:1], func(b *binder) []launch { return b.optimise() })
-	o.name = "parameters"
-	per := 4 * 2 * (1 + len(s.options.Optimizer.StateNames())) // read and written
-	if l.half() == driver.BF16 {
-		per += 2
-	}
-	for i, v := range l.p.Model.Graph.Params() {
-		if l.p.Grads[i] != nil {
-			o.moved += float64(per * v.Shape.Size())
-		}
-	}
-	o.moved -= float64(l.bytes(grads[0], 1)) // which is read, not written
-}
-
-// copyGradients copies a gradient that is that of several parameters to the places of the others.
-func (b *binder) copyGradients(v *nn.Value) []launch {
-	src := b.place(v)
-	var run []launch
-	for _, g := range b.s.gradients {
-		if g.value == v && g.tensor.at != src.at {
-			run = append(run, func(f *frame) error {
-				return b.s.card.CopyOnCard(g.tensor.at, src.at, g.tensor.typ.Size()*g.tensor.n, f.stream)
-			})
-		}
-	}
-	return run
-}
-
-// optimise makes the launch that updates all parameters.
-func (b *binder) optimise() []launch {
-	o, t := b.s.options.Optimizer, &b.s.table
-	if o.Kind == nn.SGD {
-		return b.call("sgd_f32", t.table, t.chunks, fedStep, t.tensors, t.count, float32(o.Momentum), float32(o.WeightDecay))
-	}
-	return b.call("adam_f32", t.table, t.chunks, fedStep, t.tensors, t.count, float32(o.Beta1), float32(1-o.Beta1),
-		float32(o.Beta2), float32(1-o.Beta2), float32(o.Epsilon), float32(o.WeightDecay))
-}
-
-// table is the optimiser's list of tensors on the card.
-type table struct {
-	table, chunks  driver.Ptr
-	tensors, count int
-}
-
-// makeTable writes the table, once: tensors do not move.
-func (s *session) makeTable() error {
-	var list []kernels.OptimizerTensor
-	for _, g := range s.gradients {
-		name := g.param.Name
-		w := s.tensors[name]
-		t := kernels.OptimizerTensor{Weight: w.at, Gradient: g.tensor.at, Shadow: w.shadow, Elements: w.n, GradientBF16: g.tensor.typ == driver.BF16}
-		for i, kind := range s.options.Optimizer.StateNames() {
-			t.State[i] = s.tensors[kind+"/"+name].at
-		}
-		list = append(list, t)
-	}
-	words, chunks := kernels.OptimizerTable(list)
-	s.table.tensors, s.table.count = len(list), len(chunks)/2
-	var err error
-	if s.table.table, err = s.put(asBytes(words)); err == nil {
-		s.table.chunks, err = s.put(asBytes(chunks))
-	}
-	return err
 }
 
 // makeOnes writes n ones.

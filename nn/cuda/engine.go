@@ -12,8 +12,9 @@ import (
 type Options struct {
 	// CacheDir keeps compiled kernels between runs; "" is the user's (kernels.CacheDir).
 	CacheDir string
-	// Fast lets convolutions take algorithms whose results differ in their last
-	// bits from run to run.
+	// Fast times the libraries' candidates for every product and convolution, and
+	// takes the fastest, also of those whose results differ in their last bits from
+	// run to run.
 	Fast bool
 }
 
@@ -23,6 +24,7 @@ type Engine struct {
 	info    driver.Info
 	set     *kernels.Set
 	options Options
+	chooser *chooser // nil without Options.Fast
 }
 
 // New starts an engine on a card: it compiles the kernels for it, or finds
@@ -32,7 +34,11 @@ func New(card driver.Card, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda: the kernels for %s: %w", card.Info().Name, err)
 	}
-	return &Engine{card: card, info: card.Info(), set: set, options: o}, nil
+	e := &Engine{card: card, info: card.Info(), set: set, options: o}
+	if o.Fast {
+		e.chooser = newChooser(card, o.CacheDir)
+	}
+	return e, nil
 }
 
 // Name implements nn.Engine.

@@ -14,6 +14,11 @@ import (
 
 func onCard(t *testing.T) *cuda.Engine {
 	t.Helper()
+	return onCardWith(t, cuda.Options{CacheDir: cacheDir})
+}
+
+func onCardWith(t *testing.T, o cuda.Options) *cuda.Engine {
+	t.Helper()
 	card, err := libraries.Open(0)
 	if err != nil {
 		if os.Getenv("SDNN_TEST_GPU") != "" {
@@ -21,7 +26,7 @@ func onCard(t *testing.T) *cuda.Engine {
 		}
 		t.Skip(err)
 	}
-	e, err := cuda.New(card, cuda.Options{CacheDir: cacheDir})
+	e, err := cuda.New(card, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,3 +46,10 @@ func TestGPUConformance(t *testing.T) { conformance.Run(t, onCard(t), conformanc
 func TestGPUImageNetsAgainstCPU(t *testing.T) { imageNetsAgainstCPU(t, onCard(t)) }
 
 func TestGPUBF16AgainstCPU(t *testing.T) { bf16AgainstCPU(t, onCard(t)) }
+
+// Whatever candidates are the fastest, they compute the same net.
+func TestGPUFastAgainstCPU(t *testing.T) {
+	e := onCardWith(t, cuda.Options{CacheDir: cacheDir, Fast: true})
+	t.Run("f32", func(t *testing.T) { imageNetsAgainstCPU(t, e) })
+	t.Run("bf16", func(t *testing.T) { bf16AgainstCPU(t, e) })
+}

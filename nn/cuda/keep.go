@@ -106,9 +106,11 @@ func (s *session) fillKept(k *kept, d nn.KeepData, widths []int) error {
 }
 
 // gather queues the gathering of a batch of kept data into the session's
-// inputs; a batch that was fed has arrived with its slot.
-func (s *session) gather(f *frame, rows int) error {
+// inputs, or where a program pads images first, to the padded image; a batch that
+// was fed has arrived with its slot.
+func (s *session) gather(p *program, f *frame, rows int) error {
 	feed := &f.slot.feed
+	f.direct = false
 	if feed.Kept == 0 {
 		return nil
 	}
@@ -124,7 +126,12 @@ func (s *session) gather(f *frame, rows int) error {
 				flip = 1
 			}
 		}
-		run = b.call("augment_f32", s.inputs[0], k.columns[0], fedIndex, keys, k.table, rows, i.Side, 3, pad, flip, cutout)
+		to, kernel, pitch := any(s.inputs[0]), "augment_f32", 3
+		if v := p.low.direct; v != nil {
+			f.direct = true
+			to, kernel, pitch = s.placeOf(p, v), "augment_bf16", convChannels(3, driver.BF16)
+		}
+		run = b.call(kernel, to, k.columns[0], fedIndex, keys, k.table, rows, i.Side, pitch, pad, flip, cutout)
 	} else {
 		for c, v := range s.model.Features {
 			w := v.Width()

@@ -55,9 +55,15 @@ func rowsOf(step, n, of int) []int32 {
 // are the steps on them.
 func TestKeptImagesGiveTheSameBits(t *testing.T) {
 	e := computing(t)
+	for _, p := range []nn.Precision{nn.F32, nn.BF16} { // bf16 pads images: they are gathered so
+		t.Run(string(p), func(t *testing.T) { keptImages(t, e, p) })
+	}
+}
+
+func keptImages(t *testing.T, e nn.Engine, p nn.Precision) {
 	d := newStored(t, 20, 8)
 	m := imageNet("norm relu", 5, 8, 8, 4)
-	o := nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewSGD(5e-4), Seed: 3}
+	o := nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewSGD(5e-4), Precision: p, Seed: 3}
 	fed, keeping := start(t, e, m, o), start(t, e, m, o)
 	kept, err := keeping.Session.(nn.Keeper).Keep(d.data())
 	if err != nil || kept != 1 {
@@ -185,4 +191,32 @@ func TestKeepRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	s.sync()
+}
+
+// In bf16 kept images are gathered straight to the padded image that the first
+// convolution reads: one launch in place of two, and no float32 image between.
+func TestKeptImagesAreGatheredPadded(t *testing.T) {
+	e, card := open(t, fakecard.Options{CheckOnly: true, Trace: true})
+	d := newStored(t, 20, 8)
+	r := start(t, e, imageNet("norm relu", 5, 8, 8, 8), nn.CompileOptions{Purpose: nn.Training, Optimizer: nn.NewSGD(0), Precision: nn.BF16})
+	kept, err := r.Session.(nn.Keeper).Keep(d.data())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for step := range 2 { // the first is run plainly
+		for i, from := range []int{kept, 0} {
+			card.ResetTrace()
+			f := r.Feed(i)
+			fill(f, step, 5, 3)
+			f.Kept, f.Vary = from, from != 0
+			if err := r.TrainStep(i, nn.StepParams{LR: 0.1, Step: int64(2*step + i + 1)}); err != nil {
+				t.Fatal(err)
+			}
+			r.sync()
+			augmented, padded := strings.Count(card.Trace(), "augment_bf16"), strings.Count(card.Trace(), "pad_rows_")
+			if from != 0 && (augmented != 1 || padded != 1) || from == 0 && (augmented != 0 || padded != 2) { // one is that of the weights
+				t.Errorf("step %d, kept %d: %d images gathered padded, %d launches that pad", step, from, augmented, padded)
+			}
+		}
+	}
 }

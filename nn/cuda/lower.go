@@ -17,6 +17,7 @@ type op struct {
 	flops func(rows int) float64 // nil: bound by memory
 	again []*nn.Value            // read in a second pass over memory
 	moved float64                // bytes beside the operands
+	kept  []*nn.Value            // reads of which next to nothing is read
 }
 
 // launch queues one call of the card.
@@ -39,12 +40,16 @@ type lowering struct {
 
 	chains map[*nn.Node]*convPool  // conv1d+relu+max-pool, by their last node
 	norms  map[*nn.Node]*norm      // by their forward node
-	stats  map[*nn.Value]*nn.Value // partial statistics that the maker of a value has made
 	wide   map[*nn.Value]*nn.Value // images with padded channels
+	direct *nn.Value               // the padded image, if kept data can be gathered straight to it
 	bare   map[*nn.Node]bool       // convolutions whose bias a batch normalisation takes over
 	scores *nn.Value               // the output without padding, nil: it has none
 	ones   int                     // that some op reads
-	ops    []op
+	listed map[*nn.Value]*nn.Value // by outputs: rows that theta looks at
+
+	measured *measured          // in the optimiser's pass; nil: not there
+	early    map[*nn.Value]bool // parameters that are updated before the program's end
+	ops      []op
 }
 
 // lower compiles the program. fixed says which values have a place of their own.
@@ -52,7 +57,7 @@ func lower(p *nn.Program, o nn.CompileOptions, fixed map[*nn.Value]place) (*lowe
 	l := &lowering{p: p, o: o, fixed: fixed, readers: map[*nn.Value][]*nn.Node{}, writer: map[*nn.Value]*nn.Node{}, done: map[*nn.Node]bool{},
 		root: map[*nn.Value]*nn.Value{}, types: map[*nn.Value]driver.Type{}, strides: map[*nn.Value]int{},
 		scratch: map[*nn.Value]func(int) int{}, as: map[*nn.Value]map[driver.Type]*nn.Value{}, chains: map[*nn.Node]*convPool{},
-		norms: map[*nn.Node]*norm{}, stats: map[*nn.Value]*nn.Value{}, wide: map[*nn.Value]*nn.Value{}, bare: map[*nn.Node]bool{}}
+		norms: map[*nn.Node]*norm{}, wide: map[*nn.Value]*nn.Value{}, listed: map[*nn.Value]*nn.Value{}, bare: map[*nn.Node]bool{}}
 	for _, n := range p.Nodes {
 		if is[nn.Reshape](n) {
 			l.root[n.Out[0]] = l.rootOf(n.In[0])
@@ -140,6 +145,9 @@ func (l *lowering) operandBytes(o *op, rows int) float64 {
 	n := 0
 	for _, v := range slices.Concat(o.plan.Reads, o.plan.Writes) {
 		n += l.bytes(v, rows)
+	}
+	for _, v := range o.kept {
+		n -= l.bytes(l.rootOf(v), rows)
 	}
 	return float64(n) + o.moved
 }

@@ -4,6 +4,7 @@ import (
 	"sort"
 
 	"sdnn/nn"
+	"sdnn/nn/cuda/kernels"
 )
 
 // planUnit is what nn.PlanMemory counts in here, instead of float32: a value
@@ -58,7 +59,9 @@ type sizes struct {
 }
 
 // fixed is what lies in one block.
-func (z *sizes) fixed() int { return z.state + z.gradients + z.inputs + z.arena }
+func (z *sizes) fixed() int {
+	return z.state + z.gradients + z.inputs + align(4*kernels.Counters) + z.arena
+}
 
 func (z *sizes) total() int { return z.fixed() + z.slots + matmulWorkspace + spare }
 

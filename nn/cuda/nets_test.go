@@ -139,6 +139,11 @@ func videoNet(kind string, batch, width, outputs int) *nn.Model {
 		x = b.then(nn.ReLU{}, b.g.Apply("conv", nn.Conv1D{}, x, w, b.g.NewParam("conv.bias", nn.Shape{8}, nn.TorchUniform(3)))[0])
 		x = b.then(nn.MaxPool1D{}, x)
 		x = b.then(nn.Reshape{Shape: nn.Shape{x.Width()}}, x)
+	case "conv1d dropout":
+		w := b.g.NewParam("conv.weight", nn.Shape{8, 3}, nn.TorchUniform(3))
+		x = b.then(nn.ReLU{}, b.g.Apply("conv", nn.Conv1D{}, x, w, b.g.NewParam("conv.bias", nn.Shape{8}, nn.TorchUniform(3)))[0])
+		x = b.then(nn.MaxPool1D{}, x)
+		x = b.then(nn.Dropout{Rate: 0.3, Stream: 1}, b.then(nn.Reshape{Shape: nn.Shape{x.Width()}}, x))
 	case "moe":
 		b.m.Penultimate = x
 		gates, _ := b.dense("gates", x, outputs*3)

@@ -47,6 +47,7 @@ func (c *nullCard) AllocHost(n int) (unsafe.Pointer, error) {
 }
 func (c *nullCard) FreeHost(p unsafe.Pointer) error                                   { delete(c.held, p); return nil }
 func (c *nullCard) NewStream() (driver.Stream, error)                                 { return 1, nil }
+func (c *nullCard) NewYieldingStream() (driver.Stream, error)                         { return 1, nil }
 func (c *nullCard) DestroyStream(driver.Stream) error                                 { return nil }
 func (c *nullCard) SyncStream(driver.Stream) error                                    { return nil }
 func (c *nullCard) NewEvent() (driver.Event, error)                                   { return 1, nil }

@@ -60,22 +60,20 @@ func (m *norm) part() string {
 // slicesOf is the number of partial sums of a reduction over rows by channel.
 func slicesOf(rows, c int) int { return kernels.Slices(rows, c) }
 
-// normalised reports whether a training batch normalisation reads v.
-func (l *lowering) normalised(v *nn.Value) bool {
+// normaliser is the training batch normalisation that reads v, nil if there is none.
+func (l *lowering) normaliser(v *nn.Value) *nn.Node {
 	for _, r := range l.readers[v] {
 		if is[nn.BatchNorm](r) {
-			return true
+			return r
 		}
 	}
-	return false
+	return nil
 }
 
-// statistics makes the place of the partial statistics of v, that its maker fills.
+// statistics makes the place of partial statistics of v.
 func (l *lowering) statistics(v *nn.Value) *nn.Value {
 	c, per := channels(v), v.Width()/channels(v)
-	p := l.temp(func(rows int) int { return 4 * (2*slicesOf(rows*per, c) + 1) * c })
-	l.stats[v] = p
-	return p
+	return l.temp(func(rows int) int { return 4 * (2*slicesOf(rows*per, c) + 1) * c })
 }
 
 // findBareConvolutions finds the biases that need not be added: before a batch
@@ -233,36 +231,49 @@ func (m *norm) kind() string {
 }
 
 func (l *lowering) batchNorm(n *nn.Node, o nn.BatchNorm) {
-	m := l.matchNorm(n)
+	m := l.norms[n]
+	if m != nil { // the maker of x has made the statistics
+		l.applyNorm(m)
+		return
+	}
+	m = l.matchNorm(n)
 	x := n.In[0]
 	t := l.typeOf(x)
 	l.setType(m.out(), t)
-	partial, own := l.stats[x], false
-	reads, writes := n.In, []*nn.Value{m.out(), n.Out[1], n.Out[2], m.coef}
-	if partial == nil {
-		partial, own = l.statistics(x), true
-		writes = append(writes, partial)
-	} else {
-		reads = append(reads[:len(reads):len(reads)], partial)
-	}
-	if m.bias != nil {
-		reads = append(reads[:len(reads):len(reads)], m.bias)
-	}
-	c := channels(x)
-	op := l.emit(m.kind(), reads, writes, func(b *binder) []launch {
-		rows := b.positions(x)
-		slices := slicesOf(rows, c)
-		var run []launch
-		if own {
-			run = b.call("batchnorm_stats_"+suffix(t), b.place(partial), b.place(x), rows, c, slices)
-		}
-		run = append(run, b.call("batchnorm_finish_f32", b.place(n.Out[1]), b.place(n.Out[2]), b.place(m.coef), b.place(n.In[3]), b.place(n.In[4]),
-			b.place(partial), b.place(n.In[1]), b.place(n.In[2]), m.absorbed(b), rows, c, slices, float32(o.Epsilon), float32(o.Momentum))...)
-		return append(run, m.apply(b, t)...)
+	partial := l.statistics(x)
+	reads, writes := m.statistics()
+	op := l.emit(m.kind(), append(reads, x), append([]*nn.Value{m.out(), partial}, writes...), func(b *binder) []launch {
+		before, behind := m.finish(b, partial)
+		return append(b.call("batchnorm_stats_"+suffix(t), join(before, []any{b.place(x)}, behind)...), m.apply(b, t)...)
 	})
-	if own {
-		op.again = []*nn.Value{x}
+	op.again = []*nn.Value{x}
+}
+
+// applyNorm emits the pass that takes x to the output alone.
+func (l *lowering) applyNorm(m *norm) {
+	x := m.node.In[0]
+	t := l.typeOf(x)
+	l.setType(m.out(), t)
+	l.emit(m.kind(), []*nn.Value{x, m.coef}, []*nn.Value{m.out()}, func(b *binder) []launch { return m.apply(b, t) })
+}
+
+// statistics are what the kernel that sums x reads and writes beside x.
+func (m *norm) statistics() (reads, writes []*nn.Value) {
+	n := m.node
+	reads = n.In[1:len(n.In):len(n.In)]
+	if m.bias != nil {
+		reads = append(reads, m.bias)
 	}
+	return reads, []*nn.Value{n.Out[1], n.Out[2], m.coef}
+}
+
+// finish are the arguments, before and behind those of x, of a kernel that sums x.
+func (m *norm) finish(b *binder, partial *nn.Value) (before, behind []any) {
+	n := m.node
+	rows, c := b.positions(n.In[0]), channels(n.In[0])
+	o := n.Op.(nn.BatchNorm)
+	before = []any{b.place(n.Out[1]), b.place(n.Out[2]), b.place(m.coef), b.place(n.In[3]), b.place(n.In[4]), b.place(partial), b.s.counters}
+	return before, []any{b.place(n.In[1]), b.place(n.In[2]), m.absorbed(b), rows, c, slicesOf(rows, c), float32(o.Epsilon), float32(o.Momentum)}
 }
 
 func (l *lowering) batchNormInference(n *nn.Node, o nn.BatchNormInference) {

@@ -97,7 +97,7 @@ func (k *normBack) backPart() string {
 	return k.part()
 }
 
-// bind makes the backward op: sums, what follows from them, dx.
+// bind makes the backward op: sums with what follows from them, dx.
 func (k *normBack) bind(b *binder, partial, back *nn.Value) []launch {
 	rows, c := b.positions(k.x), channels(k.x)
 	slices := slicesOf(rows, c)
@@ -111,14 +111,13 @@ func (k *normBack) bind(b *binder, partial, back *nn.Value) []launch {
 	if part != "" {
 		withCoef = []any{coef}
 	}
-	run := b.call("batchnorm_backward_reduce_"+part+suffix(k.t),
-		join([]any{b.place(partial), dy, x, mean}, withCoef, keys, extent, []any{slices}, masks)...)
 	var dbias any
 	if k.dbias != nil {
 		dbias = b.place(k.dbias)
 	}
-	run = append(run, b.call("batchnorm_backward_finish_f32", b.place(k.back.Out[1]), b.place(k.back.Out[2]), b.place(back), dbias, b.place(partial),
-		b.place(k.back.In[2]), mean, b.place(k.back.In[4]), rows, c, slices)...)
+	run := b.call("batchnorm_backward_reduce_"+part+suffix(k.t), join(
+		[]any{b.place(k.back.Out[1]), b.place(k.back.Out[2]), b.place(back), dbias, b.place(partial), b.s.counters, dy, x, mean, b.place(k.back.In[2]), b.place(k.back.In[4])},
+		withCoef, keys, extent, []any{slices}, masks)...)
 	apply := join([]any{b.place(k.dx), dy, x}, withCoef, []any{b.place(back)}, keys, extent, masks)
 	if k.residual != nil {
 		part = "relu_add_"
@@ -149,9 +148,8 @@ func (l *lowering) batchNormInferenceBackward(n *nn.Node, o nn.BatchNormInferenc
 		}{{inv, b.s.ones}, {scale, b.place(gamma)}} {
 			run = append(run, b.call("batchnorm_coef_f32", b.place(k.coef), k.gamma, zero, zero, b.place(variance), nil, c, float32(o.Epsilon))...)
 		}
-		run = append(run, b.call("batchnorm_backward_reduce_"+suffix(t), b.place(partial), b.place(dy), b.place(x), b.place(mean), rows, c, slices)...)
-		run = append(run, b.call("batchnorm_backward_finish_f32", b.place(n.Out[1]), b.place(n.Out[2]), b.place(back), nil, b.place(partial),
-			b.place(gamma), b.place(mean), b.place(inv), rows, c, slices)...)
+		run = append(run, b.call("batchnorm_backward_reduce_"+suffix(t), b.place(n.Out[1]), b.place(n.Out[2]), b.place(back), nil, b.place(partial), b.s.counters,
+			b.place(dy), b.place(x), b.place(mean), b.place(gamma), b.place(inv), rows, c, slices)...)
 		return append(run, b.call("batchnorm_apply_"+suffix(t), b.place(n.Out[0]), b.place(dy), b.place(scale), rows, c)...)
 	}).again = []*nn.Value{dy}
 }

@@ -96,11 +96,23 @@ func (l *lowering) widened(x *nn.Value, t driver.Type) *nn.Value {
 	v.Name = x.Name + "/padded"
 	l.wide[r] = v
 	from := suffix(l.typeOf(x))
+	if len(l.ops) == 0 && l.readBy(x, readsWide) {
+		l.direct = v
+	}
 	l.emit("pad", []*nn.Value{x}, []*nn.Value{v}, func(b *binder) []launch {
-		return append([]launch{b.zero(v)}, b.call(rowsKernel("copy_rows", from, suffix(t)), b.place(v), b.place(x), nil, b.rows*per, c, wide, c)...)
+		pad := b.call("pad_rows_"+from+"_bf16", b.place(v), b.place(x), b.rows*per, c, wide)[0]
+		return []launch{func(f *frame) error {
+			if f.direct { // it has been gathered there
+				return nil
+			}
+			return pad(f)
+		}}
 	})
 	return v
 }
+
+// readsWide are the ops that read an image with padded channels.
+func readsWide(n *nn.Node) bool { return is[nn.Conv2D](n) || is[nn.Conv2DBackwardWeight](n) }
 
 // convWeight gives a launch list that makes w [O,K,K,C] with padded channels in
 // scratch, and where it is; nothing to launch if it needs no padding.
@@ -110,8 +122,7 @@ func (b *binder) convWeight(w *nn.Value, scratch *nn.Value, t driver.Type) (plac
 	}
 	c := channels(w)
 	rows := w.Shape.Size() / c
-	return b.place(scratch), append([]launch{b.zero(scratch)},
-		b.call(rowsKernel("copy_rows", "f32", suffix(t)), b.place(scratch), b.place(w), nil, rows, c, convChannels(c, t), c)...)
+	return b.place(scratch), b.call("pad_rows_f32_bf16", b.place(scratch), b.place(w), rows, c, convChannels(c, t))
 }
 
 // wideWeight makes scratch for a weight with padded channels; nil if it needs none.

@@ -1,13 +1,21 @@
 package cuda
 
-import "sdnn/nn"
+import (
+	"slices"
 
-// convPool is convolution (3 taps), ReLU and max-pool of the video net, run as
-// one pass: the values between them, the largest of the whole step, never
-// reach memory, and the backward pass computes them again.
+	"sdnn/nn"
+	"sdnn/nn/cuda/driver"
+)
+
+// convPool is convolution (3 taps), ReLU, max-pool and, in training, dropout of
+// the video net, run as one pass: the values between them, the largest of the
+// whole step, never reach memory, and the backward pass computes them again.
 type convPool struct {
 	conv, relu, pool                *nn.Node
 	poolBack, reluBack, convolvBack *nn.Node // nil in evaluation
+	// drop and dropBack, which is its gradient's, are on a view of the pool's
+	// result; nil: there is none.
+	drop, dropBack *nn.Node
 }
 
 // findConvPools marks the nodes of every such chain and remembers where to emit it.
@@ -20,7 +28,7 @@ func (l *lowering) findConvPools() {
 		if c == nil {
 			continue
 		}
-		for _, m := range []*nn.Node{c.conv, c.relu, c.pool, c.poolBack, c.reluBack, c.convolvBack} {
+		for _, m := range []*nn.Node{c.conv, c.relu, c.pool, c.poolBack, c.reluBack, c.convolvBack, c.drop, c.dropBack} {
 			if m != nil {
 				l.done[m] = true
 			}
@@ -67,29 +75,76 @@ func (l *lowering) matchConvPool(pool *nn.Node) *convPool {
 	if !is[nn.Conv1DBackward](c.convolvBack) || len(c.convolvBack.Out) == 3 {
 		return nil
 	}
+	l.matchDropout(c)
 	return c
+}
+
+// matchDropout finds the dropout behind the pool, both ways.
+func (l *lowering) matchDropout(c *convPool) {
+	drop := l.onlyReader(c.pool.Out[0])
+	if is[nn.Reshape](drop) {
+		drop = l.onlyReader(drop.Out[0])
+	}
+	back := l.writer[c.poolBack.In[0]]
+	if is[nn.Reshape](back) && l.onlyReader(back.Out[0]) == c.poolBack {
+		back = l.writer[back.In[0]]
+	}
+	if !is[nn.Dropout](drop) || back == nil || back.Op != drop.Op || len(l.readers[back.Out[0]]) != 1 || l.isResult(back.Out[0]) {
+		return
+	}
+	c.drop, c.dropBack = drop, back
+}
+
+// part, keys and masks are the name, and the arguments of a dropout.
+func (c *convPool) part() string {
+	if c.drop == nil {
+		return ""
+	}
+	return "dropout_"
+}
+
+func (c *convPool) keys() []any {
+	if c.drop == nil {
+		return nil
+	}
+	return []any{fedKeys}
+}
+
+func (c *convPool) masks() []any {
+	if c.drop == nil {
+		return nil
+	}
+	return masks(c.drop.Op.(nn.Dropout))
 }
 
 // convPool emits the fused op whose last node is n.
 func (l *lowering) convPool(c *convPool, n *nn.Node) {
 	x, w, bias, y := c.conv.In[0], c.conv.In[1], c.conv.In[2], c.pool.Out[0]
 	f, length := w.Shape[0], x.Width()
-	t := l.half()
+	t, kind := l.half(), "conv1d+relu+max-pool"
 	in := l.in(x, t)
+	if c.drop != nil {
+		y, kind = c.drop.Out[0], kind+"+dropout"
+	}
 	if n == c.pool {
 		l.setType(y, t)
-		l.emit("conv1d+relu+max-pool", []*nn.Value{in, w, bias}, []*nn.Value{y}, func(b *binder) []launch {
-			return b.call("conv1d_relu_maxpool_forward_"+suffix(t), b.place(y), b.place(in), b.place(w), b.place(bias), b.rows, length, f)
+		l.emit(kind, []*nn.Value{in, w, bias}, []*nn.Value{y}, func(b *binder) []launch {
+			args := []any{b.place(y), b.place(in), b.place(w), b.place(bias)}
+			return b.call("conv1d_relu_maxpool_"+c.part()+"forward_"+suffix(t), join(args, c.keys(), []any{b.rows, length, f}, c.masks())...)
 		}).flops = func(rows int) float64 { return 6 * float64(rows) * float64(length) * float64(f) }
 		return
 	}
-	dy := l.in(c.poolBack.In[0], t)
+	from := c.poolBack.In[0]
+	if c.drop != nil {
+		from = c.dropBack.In[0]
+	}
+	dy := l.in(from, t)
 	out := c.convolvBack.Out
 	partial := l.taps(length, f, 3)
-	l.emit("conv1d+relu+max-pool-backward", []*nn.Value{dy, in, w, bias}, []*nn.Value{out[0], out[1], partial}, func(b *binder) []launch {
+	l.emit(kind+"-backward", []*nn.Value{dy, in, w, bias}, []*nn.Value{out[0], out[1], partial}, func(b *binder) []launch {
 		slices := slicesOf(b.rows*length, f)
-		return append(b.call("conv1d_relu_maxpool_backward_"+suffix(t), b.place(partial), b.place(dy), b.place(in), b.place(w), b.place(bias),
-			b.rows, length, f, slices), b.call("conv1d_backward_finish_f32", b.place(out[0]), b.place(out[1]), b.place(partial), f, 3, slices)...)
+		args := []any{b.place(out[0]), b.place(out[1]), b.place(partial), b.s.counters, b.place(dy), b.place(in), b.place(w), b.place(bias)}
+		return b.call("conv1d_relu_maxpool_"+c.part()+"backward_"+suffix(t), join(args, c.keys(), []any{b.rows, length, f, slices}, c.masks())...)
 	}).flops = func(rows int) float64 { return 10 * float64(rows) * float64(length) * float64(f) }
 }
 
@@ -149,6 +204,9 @@ func rowsKernel(name string, from, to string) string { return name + "_" + from 
 
 func (l *lowering) l2norm(n *nn.Node) {
 	x, y := n.In[0], n.Out[0]
+	if r := l.onlyReader(y); is[nn.Concat](r) && l.writesColumns(r, y) {
+		return // part of the concatenation
+	}
 	from := l.typeOf(x)
 	to := max(from, l.wanted(y)) // a wider result of bf16 says nothing more
 	l.setType(y, to)
@@ -158,6 +216,13 @@ func (l *lowering) l2norm(n *nn.Node) {
 	})
 }
 
+// writesColumns reports whether v, an input of a concatenation, is a
+// normalisation that can write to its columns there.
+func (l *lowering) writesColumns(concat *nn.Node, v *nn.Value) bool {
+	w := l.writer[v]
+	return is[nn.L2Norm](w) && l.onlyReader(v) == concat && l.typeOf(w.In[0]) == driver.F32
+}
+
 func (l *lowering) l2normBackward(n *nn.Node) {
 	in, t := l.operands(n)
 	l.emit(n.Op.Kind(), in, n.Out, func(b *binder) []launch {
@@ -165,17 +230,24 @@ func (l *lowering) l2normBackward(n *nn.Node) {
 	})
 }
 
-// concat lowers Concat: each input is copied to its columns.
+// concat lowers Concat: each input is copied to its columns, or normalised there.
 func (l *lowering) concat(n *nn.Node) {
 	y := n.Out[0]
 	to := l.wanted(y)
 	l.setType(y, to)
 	w := y.Width()
-	l.emit(n.Op.Kind(), n.In, n.Out, func(b *binder) []launch {
+	in, kernels, kind := slices.Clone(n.In), make([]string, len(n.In)), n.Op.Kind()
+	for i, v := range in {
+		kernels[i] = "copy_rows"
+		if l.writesColumns(n, v) {
+			in[i], kernels[i], kind = l.writer[v].In[0], "l2norm_forward", "l2-norm+"+n.Op.Kind()
+		}
+	}
+	l.emit(kind, in, n.Out, func(b *binder) []launch {
 		var run []launch
 		at := 0
-		for _, v := range n.In {
-			run = append(run, b.call(rowsKernel("copy_rows", suffix(l.typeOf(v)), suffix(to)), b.place(y).plus(at*to.Size()), b.place(v), nil,
+		for i, v := range in {
+			run = append(run, b.call(rowsKernel(kernels[i], suffix(l.typeOf(v)), suffix(to)), b.place(y).plus(at*to.Size()), b.place(v), nil,
 				b.rows, v.Width(), w, v.Width())...)
 			at += v.Width()
 		}

@@ -33,7 +33,8 @@ func (s *session) Profile(training bool) []nn.OpProfile {
 // runProfiled runs a variant with a clock on every op: the card's own where it
 // has one, else the host's, which then includes the cost of waiting.
 func (s *session) runProfiled(p *program, v *variant, f *frame) error {
-	if err := s.gather(f, v.rows); err != nil {
+	f.beside = f.stream
+	if err := s.gather(p, f, v.rows); err != nil {
 		return err
 	}
 	for i, op := range v.run {
@@ -68,10 +69,6 @@ func (p *program) describe(q *nn.OpProfile, o *op, rows int) {
 		q.Work, q.BF16 = q.Flops, p.low.half() == driver.BF16
 	}
 }
-
-// Roof implements nn.Profiler. What a card does at best is not measured: the
-// zero value says that it is not known.
-func (s *session) Roof() nn.Roof { return nn.Roof{} }
 
 // clock measures what f queues.
 func (s *session) clock(f func() error) (time.Duration, error) {

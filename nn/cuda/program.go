@@ -13,8 +13,7 @@ type program struct {
 	low  *lowering
 	plan *nn.Plan // in units of planUnit bytes
 
-	scores          driver.Ptr // evaluation
-	penultimate     place
+	penultimate     place // evaluation
 	penultimateType driver.Type
 
 	variants []*variant // the last used first
@@ -46,8 +45,11 @@ type graph struct {
 // frame is what the launches of a run look at.
 type frame struct {
 	stream driver.Stream
+	beside driver.Stream // of what can run beside it: another, or the same
+	forked bool          // something does
 	slot   *slot
 	inputs []driver.Ptr // of the model's features
+	direct bool         // the batch was gathered to the padded image, not to inputs
 }
 
 // at is a place in the slot's block.
@@ -103,7 +105,7 @@ func (s *session) run(p *program, sl *slot) error {
 		return err
 	}
 	f := &s.frame
-	f.stream, f.slot = s.compute, sl
+	f.stream, f.beside, f.slot = s.compute, s.beside, sl
 	s.setInputs(f)
 	key := graphKey{sl.number, sl.feed.Kept}
 	switch g, ok := v.graphs[key]; {
@@ -111,7 +113,7 @@ func (s *session) run(p *program, sl *slot) error {
 		return s.runProfiled(p, v, f)
 	case !v.ran[key.kept]:
 		v.ran[key.kept] = true
-		return s.launch(v, f)
+		return s.launch(p, v, f)
 	case ok && g.born == sl.born:
 		return s.card.LaunchGraph(g.Graph, s.compute)
 	case ok: // of a block that is no more
@@ -120,7 +122,7 @@ func (s *session) run(p *program, sl *slot) error {
 			return err
 		}
 	}
-	g, err := s.record(v, f)
+	g, err := s.record(p, v, f)
 	if err != nil {
 		return err
 	}
@@ -130,8 +132,8 @@ func (s *session) run(p *program, sl *slot) error {
 
 // launch queues everything once: the batch is gathered if it is of kept data,
 // then the program runs.
-func (s *session) launch(v *variant, f *frame) error {
-	if err := s.gather(f, v.rows); err != nil {
+func (s *session) launch(p *program, v *variant, f *frame) error {
+	if err := s.gather(p, f, v.rows); err != nil {
 		return err
 	}
 	for _, op := range v.run {
@@ -145,11 +147,11 @@ func (s *session) launch(v *variant, f *frame) error {
 }
 
 // record makes a graph of what launch queues.
-func (s *session) record(v *variant, f *frame) (driver.Graph, error) {
+func (s *session) record(p *program, v *variant, f *frame) (driver.Graph, error) {
 	if err := s.card.BeginCapture(s.compute); err != nil {
 		return 0, err
 	}
-	err := s.launch(v, f)
+	err := fail(s.launch(p, v, f), s.join(f)) // joined already, but for an error
 	g, ended := s.card.EndCapture(s.compute)
 	if err == nil {
 		return g, ended
@@ -182,6 +184,7 @@ func (s *session) bind(p *program, rows int) (*variant, error) {
 			return nil, fail(b.err, v.close(s.card))
 		}
 	}
+	s.e.chooser.save()
 	s.workspaceBytes = max(s.workspaceBytes, b.need)
 	if err := s.growWorkspace(); err != nil {
 		return nil, fail(err, v.close(s.card))

@@ -26,7 +26,9 @@ type session struct {
 	compute   driver.Stream
 	copying   driver.Stream // to the card
 	returning driver.Stream // from it
-	memory    []driver.Ptr  // freed by Close
+	beside    driver.Stream // of the early update; 0: there is none
+	fork      [2]driver.Event
+	memory    []driver.Ptr // freed by Close
 	events    []driver.Event
 	slots     []*slot
 	pending   []*slot // steps whose results are on their way, in order
@@ -38,13 +40,14 @@ type session struct {
 	state       []nn.StateTensor
 	gradients   []gradient
 	table       table
+	early       table // of what is updated before a program's end
 	ones        driver.Ptr
+	counters    driver.Ptr // of kernels that finish what they sum: 0 between them
 	staging     staging
 	kept        []*kept
 	inputs      []driver.Ptr // features gathered from kept data
 	arena       driver.Ptr
 	results     results
-	scores      *hostBuffer
 	penultimate *hostBuffer
 	evaluated   int // rows of the last Forward
 
@@ -91,7 +94,7 @@ func (s *session) TrainStep(slot int, sp nn.StepParams) error {
 	if err := s.queue(s.train, sl); err != nil {
 		return s.failed(err, "step %d of %s", sp.Step, s.model.Name)
 	}
-	if err := s.results.fetch(s, sl); err != nil {
+	if err := s.results.fetch(s, sl, s.results.bytes); err != nil {
 		return s.failed(err, "results of step %d of %s", sp.Step, s.model.Name)
 	}
 	sl.busy = true
@@ -124,6 +127,18 @@ func (s *session) free(sl *slot) error {
 			return err
 		}
 	}
+	return s.arrived(sl)
+}
+
+// arrived waits for a started evaluation.
+func (s *session) arrived(sl *slot) error {
+	if !sl.started {
+		return nil
+	}
+	sl.started = false
+	if err := s.card.SyncEvent(sl.done); err != nil {
+		return s.failed(err, "evaluating %s", s.model.Name)
+	}
 	return nil
 }
 
@@ -155,50 +170,56 @@ func (s *session) Sync() error {
 	if s.err != nil {
 		return s.err
 	}
+	for _, sl := range s.slots {
+		if err := s.arrived(sl); err != nil {
+			return err
+		}
+	}
 	return s.deliver(0)
+}
+
+// Start implements nn.Starter.
+func (s *session) Start(slot int) error {
+	if s.err != nil {
+		return s.err
+	}
+	sl := s.slots[slot]
+	if err := s.free(sl); err != nil {
+		return err
+	}
+	if err := s.checkFeed(sl, false); err != nil {
+		return err
+	}
+	sl.step, sl.rows = nn.StepParams{}, sl.feed.Rows
+	err := s.queue(s.eval, sl)
+	if err == nil {
+		err = s.results.fetch(s, sl, scoresAt+4*sl.rows*s.model.Outputs())
+	}
+	if err != nil {
+		return s.failed(err, "evaluating %s", s.model.Name)
+	}
+	sl.started = true
+	return nil
 }
 
 // Forward implements nn.Session.
 func (s *session) Forward(slot int) ([]float32, float64, error) {
-	if s.err != nil {
-		return nil, math.NaN(), s.err
+	sl, err := s.slots[slot], s.err
+	if err == nil && !sl.started {
+		err = s.Start(slot)
 	}
-	sl := s.slots[slot]
-	if err := s.free(sl); err != nil {
-		return nil, math.NaN(), err
+	if err == nil {
+		err = s.arrived(sl)
 	}
-	if err := s.checkFeed(sl, false); err != nil {
-		return nil, math.NaN(), err
-	}
-	sl.step, sl.rows = nn.StepParams{}, sl.feed.Rows
-	scores, loss, err := s.evaluate(sl)
 	if err != nil {
-		return nil, math.NaN(), s.failed(err, "evaluating %s", s.model.Name)
-	}
-	return scores, loss, s.deliver(0)
-}
-
-// evaluate runs the evaluation and waits for its results.
-func (s *session) evaluate(sl *slot) ([]float32, float64, error) {
-	if err := s.queue(s.eval, sl); err != nil {
-		return nil, 0, err
+		return nil, math.NaN(), err
 	}
 	s.evaluated = sl.rows
-	n := sl.rows * s.model.Outputs()
-	if err := s.card.CopyFromCard(s.scores.data, s.eval.scores, 4*n, s.compute); err != nil {
-		return nil, 0, err
-	}
-	if err := s.results.fetch(s, sl); err != nil {
-		return nil, 0, err
-	}
-	if err := s.card.SyncEvent(sl.done); err != nil {
-		return nil, 0, err
-	}
 	loss := math.NaN()
 	if sl.feed.Targets.Rows() == sl.rows {
 		loss = s.results.loss(sl)
 	}
-	return hostSlice[float32](s.scores.data, 0, n), loss, nil
+	return s.results.scores(sl), loss, s.deliver(0)
 }
 
 // Penultimate implements nn.Session. The features come from the card when
@@ -207,6 +228,11 @@ func (s *session) evaluate(sl *slot) ([]float32, float64, error) {
 func (s *session) Penultimate() []float32 {
 	if s.model.Penultimate == nil {
 		return nil
+	}
+	for _, sl := range s.slots {
+		if sl.started {
+			panic("cuda: penultimate features were asked for while another evaluation was started")
+		}
 	}
 	w := s.model.Penultimate.Width()
 	x, err := s.fetchPenultimate(s.evaluated*w, s.eval.penultimateType)
@@ -262,7 +288,7 @@ func (s *session) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	for _, stream := range []driver.Stream{s.copying, s.compute, s.returning} {
+	for _, stream := range []driver.Stream{s.copying, s.compute, s.beside, s.returning} {
 		if stream != 0 {
 			note(s.card.SyncStream(stream))
 		}
@@ -278,9 +304,7 @@ func (s *session) Close() error {
 			note(s.card.FreeHost(sl.results))
 		}
 	}
-	for _, b := range []*hostBuffer{s.scores, s.penultimate} {
-		note(b.free(s.card))
-	}
+	note(s.penultimate.free(s.card))
 	note(s.staging.free(s.card))
 	if s.workspace != 0 {
 		note(s.card.Free(s.workspace))
@@ -291,7 +315,7 @@ func (s *session) Close() error {
 	for _, e := range s.events {
 		note(s.card.DestroyEvent(e))
 	}
-	for _, stream := range []driver.Stream{s.copying, s.compute, s.returning} {
+	for _, stream := range []driver.Stream{s.copying, s.compute, s.beside, s.returning} {
 		if stream != 0 {
 			note(s.card.DestroyStream(stream))
 		}

@@ -37,9 +37,10 @@ type slot struct {
 	done     driver.Event // and have arrived
 	born     int          // how often the block was made: graphs of an older one are void
 
-	busy bool // from TrainStep to OnStep
-	step nn.StepParams
-	rows int
+	busy    bool // from TrainStep to OnStep
+	started bool // from Start to Forward
+	step    nn.StepParams
+	rows    int
 }
 
 // align rounds n bytes up to what keeps every array on a line of the card's memory.
@@ -77,7 +78,7 @@ func newLayout(m *nn.Model, entries int) layout {
 		l.features = append(l.features, place(4*m.Batch*v.Width()))
 	}
 	l.size = at
-	l.results = place(thetaAt + 4*m.Outputs())
+	l.results = place(resultsRoom(m))
 	l.cardSize = at
 	return l
 }

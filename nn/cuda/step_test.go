@@ -106,6 +106,7 @@ var stepCalls = []string{"CopyToCard", "Record", "Wait", "Launch", "Zero", "Conv
 // or Sync says which and what to do, every later call says the same, no result
 // comes of it, no state can be read, and Close leaves nothing behind.
 func TestErrorAtEveryCall(t *testing.T) {
+	defer cuda.SetBesideLeast(0)() // also of what runs beside the rest
 	m := imageNet("norm relu", 4, 4, 4, 8)
 	failures := 0
 	for _, call := range stepCalls {

@@ -47,6 +47,32 @@ func traceOf(t *testing.T, m *nn.Model, p nn.Precision) string {
 	return b.String()
 }
 
+// Evaluations that are started ahead wait for nothing: the second batch is on
+// the card before the first one's scores are waited for.
+func TestTraceOfEvaluation(t *testing.T) {
+	e, card := open(t, fakecard.Options{CheckOnly: true, Trace: true})
+	m := videoNet("conv1d", 6, 33, 11)
+	r := start(t, e, m, nn.CompileOptions{Purpose: nn.Evaluation, Precision: nn.BF16})
+	s := r.Session.(nn.Starter)
+	for range 3 { // the first is run plainly, the second recorded
+		card.ResetTrace()
+		for slot := range 3 {
+			fill(r.Feed(slot), slot, m.Batch, m.Outputs())
+			if slot < 2 {
+				if err := s.Start(slot); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for slot := range 2 {
+			if _, _, err := r.Forward(slot); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	checkTrace(t, filepath.Join("testdata", "evaluation_video_bf16.txt"), "# two replayed evaluations\n"+card.Trace())
+}
+
 func checkTrace(t *testing.T, file, got string) {
 	t.Helper()
 	if *update {

@@ -36,10 +36,10 @@ func (l *lowering) resultType(v *nn.Value) driver.Type {
 }
 
 // gradientType is the type of a product's result dw, the gradient of a
-// parameter: what the optimiser reads is half the traffic in bf16, but the
-// neglection degree wants float32.
+// parameter: what the optimiser reads is half the traffic in bf16. That theta is
+// measured with it changes nothing, so that training ends in the same bits.
 func (l *lowering) gradientType(dw *nn.Value) driver.Type {
-	if len(l.readers[dw]) > 0 {
+	if len(l.readers[dw]) > 0 && !l.readBy(dw, fusedTheta) {
 		return driver.F32
 	}
 	return l.half()

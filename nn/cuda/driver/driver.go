@@ -17,6 +17,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"time"
 	"unsafe"
@@ -120,6 +121,11 @@ const (
 	EpilogueBiasReLU
 )
 
+// ErrNoCandidate says that a library has fewer choices for a product or
+// convolution than the candidate's number. Another error of a candidate but the
+// first says that it is none for this card; there may be more behind it.
+var ErrNoCandidate = errors.New("the library has no more choices")
+
 // MatmulSpec is the product D[M,N] = op(A) op(B) (+ D if Accumulate) of row-major matrices:
 // A is [M,K], or [K,M] with TransA; B is [K,N], or [N,K] with TransB. Leading
 // dimensions are the stored rows' lengths.
@@ -131,6 +137,7 @@ type MatmulSpec struct {
 	Epilogue       Epilogue
 	Bias           Type // of the bias, with an Epilogue that has one
 	Accumulate     bool
+	Candidate      int // which of the library's choices: 0 is its first
 }
 
 // Matmul is a planned product.
@@ -160,6 +167,7 @@ type ConvSpec struct {
 	Math              Math
 	Deterministic     bool // the same bits every time; false may be faster
 	WorkspaceLimit    int  // bytes
+	Candidate         int  // which of the library's choices: 0 is its first
 }
 
 // OutHeight and OutWidth are the result's extent.
@@ -189,6 +197,7 @@ type Card interface {
 	FreeHost(p unsafe.Pointer) error
 
 	NewStream() (Stream, error)
+	NewYieldingStream() (Stream, error) // its kernels take what those of other streams leave
 	DestroyStream(s Stream) error
 	SyncStream(s Stream) error
 	NewEvent() (Event, error)

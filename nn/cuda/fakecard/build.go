@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -47,6 +48,9 @@ func CanExecute() (ok bool, why string) {
 var flags = []string{"-x", "c++", "-std=c++17", "-O1", "-fPIC", "-shared", "-fno-strict-aliasing", "-ffp-contract=off", "-fno-exceptions",
 	"-fno-rtti", "-fno-stack-protector", "-w"}
 
+// sharedVariable is a declaration of shared memory, see SDNN_SHARED of the shim.
+var sharedVariable = regexp.MustCompile(`__shared__ (\w[\w ]*) (\w+)((?:\[[^\]]*\])*);`)
+
 // build makes a shared library of a source's kernels and returns its path. It is
 // made once for all tests: the file's name is a hash of what it depends on.
 func build(name, source string) (path, log string, err error) {
@@ -54,7 +58,7 @@ func build(name, source string) (path, log string, err error) {
 	if err != nil {
 		return "", err.Error(), err
 	}
-	text := shim + source + callers(list)
+	text := shim + sharedVariable.ReplaceAllString(source, "static $1 $2$3; SDNN_SHARED($2)") + callers(list)
 	h := sha256.New()
 	fmt.Fprintln(h, compiler(), flags)
 	h.Write([]byte(text))

@@ -25,6 +25,9 @@ func (c *Card) PlanConv(spec driver.ConvSpec) (driver.Conv, error) {
 	}
 	v := &conv{spec: spec}
 	v.name = fmt.Sprintf("conv %s %dx%dx%dx%d %dx%d/%d", []string{"forward", "backward-data", "backward-weight"}[s.Direction], s.N, s.H, s.W, s.C, s.O, s.K, s.Stride)
+	if err := v.candidate(s.Candidate); err != nil {
+		return nil, err
+	}
 	size := s.Type.Size()
 	x, w, y := s.N*s.H*s.W*s.C*size, s.O*s.K*s.K*s.C*size, s.N*s.OutHeight()*s.OutWidth()*s.O*size
 	switch s.Direction {

@@ -271,7 +271,7 @@ copy stream1 mem1+0 host1+0 32
 launch stream1 relu_dropout_backward_f32 1x1x1/256 (mem2+0, mem1+0, mem1+32, 8, 1.5)
 record event1 stream1
 wait stream2 event1
-plan matmul 2x2x2 {M:2 N:2 K:2 TransA:false TransB:false AB:0 D:0 Math:0 Epilogue:0 Bias:0 Accumulate:false}
+plan matmul 2x2x2 {M:2 N:2 K:2 TransA:false TransB:false AB:0 D:0 Math:0 Epilogue:0 Bias:0 Accumulate:false Candidate:0}
 matmul 2x2x2 stream2 mem2+0 mem1+0 mem1+16 null null
 sync stream2
 `

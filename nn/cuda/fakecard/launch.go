@@ -218,7 +218,7 @@ func (c *Card) runKernel(f *function, words []uint64, guards []*allocation, grid
 // indirect adds what the optimisers reach through their table. The table is on
 // the card, so it must have been copied there before the launch is queued.
 func (c *Card) indirect(o *op, f *function, args []driver.Arg) error {
-	if f.Name != "sgd_f32" && f.Name != "adam_f32" {
+	if !strings.HasPrefix(f.Name, "sgd_") && !strings.HasPrefix(f.Name, "adam_") {
 		return nil
 	}
 	r := o.reads[0] // table
@@ -226,8 +226,8 @@ func (c *Card) indirect(o *op, f *function, args []driver.Arg) error {
 		_ = c.drainAll() // the table is what has been queued
 	}
 	words := unsafe.Slice((*uint64)(unsafe.Pointer(&r.bytes()[0])), (r.hi-r.lo)/8)
-	for t := 0; t+6 <= len(words); t += 6 {
-		row := words[t : t+6]
+	for t := 0; t+7 <= len(words); t += 7 {
+		row := words[t : t+7]
 		n := int(row[5] &^ (1 << 63))
 		gradient := 4
 		if row[5]>>63 != 0 {
@@ -239,7 +239,7 @@ func (c *Card) indirect(o *op, f *function, args []driver.Arg) error {
 			}
 			s, err := c.memory.find(uintptr(row[i]), n*size, false)
 			if err != nil {
-				return c.invalid("Launch", "%s: word %d of tensor %d is %v", f.Name, i, t/6, err)
+				return c.invalid("Launch", "%s: word %d of tensor %d is %v", f.Name, i, t/7, err)
 			}
 			if i == 1 {
 				o.reads = append(o.reads, s)

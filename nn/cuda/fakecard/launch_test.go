@@ -70,18 +70,18 @@ func TestOptimizerTable(t *testing.T) {
 	set := must(kernels.Load(b, t.TempDir()))
 	w, g, u := must(b.Alloc(40)), must(b.Alloc(40)), must(b.Alloc(36))
 	table, chunks := kernels.OptimizerTable([]kernels.OptimizerTensor{{Weight: w, Gradient: g, State: [2]driver.Ptr{u}, Elements: 9}})
-	h, d := b.host(16, 0), must(b.Alloc(64))
+	h, d := b.host(18, 0), must(b.Alloc(72))
 	copy(words(h), table)
-	copy(ints(h[12:]), chunks)
-	b.ok(b.CopyToCard(d, ptr(h), 64, b.s))
-	args := []driver.Arg{kernels.P(d), kernels.P(d.Add(48)), kernels.P(d.Add(56)), kernels.I(1), kernels.I(1), kernels.F(0.9), kernels.F(0)}
+	copy(ints(h[14:]), chunks)
+	b.ok(b.CopyToCard(d, ptr(h), 72, b.s))
+	args := []driver.Arg{kernels.P(d), kernels.P(d.Add(56)), kernels.P(d.Add(64)), kernels.I(1), kernels.I(1), kernels.F(0.9), kernels.F(0)}
 	b.ok(set.Launch(b.s, "sgd_f32", args...))
 	b.expect()
 	b.ok(b.Zero(w, 4, b.u))
 	b.expect("race on mem1[0:4]", "sgd_f32")
 	words(h)[5] = 10
 	b.ok(b.SyncStream(b.u))
-	b.ok(b.CopyToCard(d, ptr(h), 64, b.s))
+	b.ok(b.CopyToCard(d, ptr(h), 72, b.s))
 	_ = set.Launch(b.s, "sgd_f32", args...)
 	b.expect("word 2 of tensor 0 is mem3[0:40]")
 }
@@ -143,6 +143,69 @@ func TestKernelRules(t *testing.T) {
 			t.Errorf("%s succeeds", name)
 		}
 		b.expect(name, "wait at a barrier")
+	}
+}
+
+const ordered = `
+//@ y[n]
+KERNEL barrier(float *y, int n) {
+	__shared__ int at[THREADS];
+	at[threadIdx.x] = threadIdx.x;
+	__syncthreads();
+	y[blockIdx.x * THREADS + threadIdx.x] = at[threadIdx.x ^ 85];
+}
+//@ y[n]
+KERNEL none(float *y, int n) {
+	__shared__ int at[THREADS];
+	at[threadIdx.x] = threadIdx.x;
+	y[blockIdx.x * THREADS + threadIdx.x] = at[threadIdx.x ^ 85];
+}
+//@ y[n]
+KERNEL left(float *y, int n) {
+	__shared__ int at[2][THREADS / 2];
+	y[blockIdx.x * THREADS + threadIdx.x] = at[threadIdx.x / 128][threadIdx.x % 128];
+	__syncthreads();
+	at[threadIdx.x / 128][threadIdx.x % 128] = 7;
+}
+`
+
+// TestOrderOfThreads: who comes first changes, so that a kernel that lacks a
+// barrier is noticed; and shared memory is never that of another block.
+func TestOrderOfThreads(t *testing.T) {
+	if ok, why := fakecard.CanExecute(); !ok {
+		t.Skip("kernels were NOT executed: " + why)
+	}
+	b := newBed(t, fakecard.Options{})
+	m := must(b.Load(must(compile(b, "ordered.cu", kernels.Sources()[0].Text+ordered))))
+	p, y := must(b.Alloc(4*512)), b.host(512, 0)
+	run := func(name string) []float32 {
+		f := must(b.Function(m, name))
+		b.ok(b.Launch(f, driver.Dim{X: 2, Y: 1, Z: 1}, driver.Dim{X: 256, Y: 1, Z: 1}, 0, b.s, []driver.Arg{kernels.P(p), kernels.I(512)}))
+		b.ok(b.CopyFromCard(ptr(y), p, 4*512, b.s))
+		b.ok(b.SyncStream(b.s))
+		return y
+	}
+	right := func(name string) int {
+		n := 0
+		for i, v := range run(name) {
+			if v == float32(i%256^85) {
+				n++
+			}
+		}
+		return n
+	}
+	for range 3 {
+		if n := right("barrier"); n != 512 {
+			t.Errorf("%d of 512 threads are right behind a barrier", n)
+		}
+		if n := right("none"); n > 400 {
+			t.Errorf("%d of 512 threads are right without a barrier", n)
+		}
+		for i, v := range run("left") {
+			if v != -1 {
+				t.Fatalf("thread %d finds %g in shared memory", i, v)
+			}
+		}
 	}
 }
 

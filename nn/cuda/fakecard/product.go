@@ -3,6 +3,7 @@ package fakecard
 import (
 	"fmt"
 	"math"
+	"time"
 	"unsafe"
 
 	"sdnn/nn/cuda/driver"
@@ -18,6 +19,7 @@ type plan struct {
 	workspace int
 	dst, a, b int // bytes of the operands
 	bias      int
+	cost      time.Duration
 	run       func(dst, a, b, bias span)
 }
 
@@ -25,6 +27,18 @@ type plan struct {
 func (c *Card) open(p *plan, limit int) {
 	p.c, p.workspace = c, max(0, min(workspaceBytes, limit))
 	c.plans[p] = p.name
+}
+
+// candidate makes a plan that of a candidate; the first has no number in its name.
+func (p *plan) candidate(i int) error {
+	if i < 0 || i >= candidates {
+		return fmt.Errorf("%s, candidate %d: %w", p.name, i, driver.ErrNoCandidate)
+	}
+	p.cost = candidateTime(p.name, i)
+	if i > 0 {
+		p.name = fmt.Sprintf("%s#%d", p.name, i)
+	}
+	return nil
 }
 
 // Workspace implements driver.Matmul and driver.Conv.
@@ -74,7 +88,7 @@ func (p *plan) queue(call string, dst, a, b, bias, workspace driver.Ptr, accumul
 			return c.invalid(call, "%s: %s is not aligned", p.name, o.name)
 		}
 	}
-	o := &op{name: p.name, reads: []span{spans[1], spans[2]}, writes: []span{spans[0]}}
+	o := &op{name: p.name, cost: p.cost, reads: []span{spans[1], spans[2]}, writes: []span{spans[0]}}
 	if p.bias > 0 {
 		o.reads = append(o.reads, spans[3])
 	}
@@ -109,6 +123,9 @@ func (c *Card) PlanMatmul(spec driver.MatmulSpec, limit int) (driver.Matmul, err
 	}
 	m := &matmul{spec: spec}
 	m.name = fmt.Sprintf("matmul %dx%dx%d", spec.M, spec.N, spec.K)
+	if err := m.candidate(spec.Candidate); err != nil {
+		return nil, err
+	}
 	m.dst, m.a, m.b = spec.M*spec.N*spec.D.Size(), spec.M*spec.K*spec.AB.Size(), spec.K*spec.N*spec.AB.Size()
 	if spec.Epilogue != driver.EpilogueNone {
 		m.bias = spec.N * spec.Bias.Size()

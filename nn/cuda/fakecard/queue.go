@@ -3,6 +3,7 @@ package fakecard
 import (
 	"fmt"
 	"hash/maphash"
+	"time"
 
 	"sdnn/nn/cuda/driver"
 )
@@ -16,6 +17,7 @@ type op struct {
 	run    func() error
 	wait   *op // an event's: it must be done first
 	done   bool
+	cost   time.Duration // by the made-up clock; 0 is a microsecond if it touches memory
 }
 
 func (o *op) String() string { return fmt.Sprintf("%s (%s)", o.name, o.stream.name) }
@@ -28,6 +30,7 @@ type stream struct {
 	tick    int
 	queue   []*op // not yet done
 	capture *capture
+	spent   time.Duration // what has been queued takes, by the made-up clock
 }
 
 // event is the last operation before Record, and what its stream knew then.
@@ -38,6 +41,8 @@ type event struct {
 	asked   bool     // EventDone said no once
 	capture *capture // recorded in one: the host cannot ask for it
 	mark    int      // there
+	timed   bool
+	at      time.Duration // its stream's spent
 }
 
 // newStream makes a stream without a handle.
@@ -59,6 +64,9 @@ func (c *Card) NewStream() (driver.Stream, error) {
 	c.note("new %s", s.name)
 	return driver.Stream(n), nil
 }
+
+// NewYieldingStream implements driver.Card: here no work goes before other work.
+func (c *Card) NewYieldingStream() (driver.Stream, error) { return c.NewStream() }
 
 // DestroyStream implements driver.Card.
 func (c *Card) DestroyStream(h driver.Stream) error {
@@ -149,6 +157,10 @@ func (c *Card) perform(s *stream, o *op) {
 	}
 	s.queue = append(s.queue, o)
 	c.queued++
+	if o.cost == 0 && len(o.reads)+len(o.writes) > 0 {
+		o.cost = time.Microsecond
+	}
+	s.spent += o.cost
 }
 
 // drain does a stream's operations in order, up to one of them or all.
@@ -156,9 +168,7 @@ func (c *Card) drain(s *stream, last *op) error {
 	for len(s.queue) > 0 && (last == nil || !last.done) {
 		o := s.queue[0]
 		if o.wait != nil && !o.wait.done {
-			if err := c.drain(o.wait.stream, o.wait); err != nil {
-				return err
-			}
+			_ = c.drain(o.wait.stream, o.wait) // a failure is kept, and what is left of this stream is over too
 		}
 		s.queue = s.queue[1:]
 		o.done = true
@@ -252,7 +262,7 @@ func (c *Card) Record(h driver.Event, hs driver.Stream) error {
 	}
 	o := &op{name: "record " + e.name}
 	c.perform(s, o)
-	e.last, e.known, e.asked, e.capture = o, s.known.copy(), false, nil
+	e.last, e.known, e.asked, e.capture, e.at = o, s.known.copy(), false, nil, s.spent
 	return nil
 }
 

@@ -11,7 +11,6 @@
 
 #define __device__
 #define __global__
-#define __shared__ static
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
@@ -23,6 +22,12 @@ namespace {
 struct index3 { unsigned x, y, z; };
 index3 threadIdx, blockIdx, blockDim, gridDim;
 
+// Shared memory is a static variable, and full of nonsense when a block comes to
+// it: nobody may count on what an earlier one left. build.go makes of
+// __shared__ T x[n]; a static T x[n]; SDNN_SHARED(x)
+unsigned long long block_serial;
+#define SDNN_SHARED(x) { static unsigned long long of; if (of != block_serial) { of = block_serial; memset(&x, 0xff, sizeof x); } }
+
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
@@ -30,6 +35,7 @@ inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return (unsigned long long)((unsigned __int128)a * b >> 64); }
 // One thread runs at a time: plain operations are atomic.
 inline unsigned atomicOr(unsigned *p, unsigned v) { unsigned old = *p; *p |= v; return old; }
+inline void __threadfence() {}
 inline int atomicAdd(int *p, int v) { int old = *p; *p += v; return old; }
 #ifdef __APPLE__
 inline void sincos(double x, double *s, double *c) { *s = sin(x); *c = cos(x); }
@@ -169,8 +175,22 @@ bool release(int n) {
 	return any;
 }
 
+// What the threads of a block do between two barriers, and the blocks of a grid,
+// must not depend on who comes first: the order changes from block to block and
+// from launch to launch, so that something that does gives other results.
+unsigned launches;
+
+int in_order(unsigned order, int i, int n) {
+	switch (order % 3) {
+	case 0: return i;
+	case 1: return n - 1 - i;
+	}
+	return n & (n - 1) ? n - 1 - i : i * 89 & (n - 1);
+}
+
 // run_block returns false if some threads wait for others that never come.
-bool run_block(int n) {
+bool run_block(int n, unsigned order) {
+	block_serial++;
 	for (int i = 0; i < n; i++) {
 		fibers[i].sp = fresh(stacks + (size_t)(i + 1) * stack_bytes, fiber_main);
 		fibers[i].is = ready;
@@ -178,7 +198,8 @@ bool run_block(int n) {
 	}
 	for (;;) {
 		int done = 0;
-		for (int i = 0; i < n; i++) {
+		for (int k = 0; k < n; k++) {
+			int i = in_order(order, k, n);
 			if (fibers[i].is == ready) {
 				current = i;
 				threadIdx.x = (unsigned)i;
@@ -203,12 +224,13 @@ extern "C" int sdnn_run(void (*f)(const unsigned long long *), const unsigned lo
 	gridDim = {gx, gy, gz};
 	blockDim = {threads, 1, 1};
 	threadIdx = {0, 0, 0};
-	for (unsigned z = 0; z < gz; z++)
-		for (unsigned y = 0; y < gy; y++)
-			for (unsigned x = 0; x < gx; x++) {
-				blockIdx = {x, y, z};
-				if (!run_block((int)threads)) return 1;
-			}
+	unsigned order = launches++;
+	unsigned long long blocks = (unsigned long long)gx * gy * gz;
+	for (unsigned long long i = 0; i < blocks; i++) {
+		unsigned long long at = order & 1 ? blocks - 1 - i : i;
+		blockIdx = {(unsigned)(at % gx), (unsigned)(at / gx % gy), (unsigned)(at / gx / gy)};
+		if (!run_block((int)threads, order + (unsigned)i)) return 1;
+	}
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 // ---- statistics: partial is [slices][2][channels], then K [channels]
 
 template <class T, int V> struct moments {
+	enum { turns = 4 };
 	const T *x;
 	int channels;
 	float *first;
@@ -31,6 +32,7 @@ template <class T, int V> struct moments {
 };
 
 template <class T, int V> struct add_moments : moments<T, V> {
+	enum { turns = 2 };
 	T *y;
 	const T *b;
 	__device__ __forceinline__ reg<V> total(u64 at) {
@@ -51,50 +53,6 @@ template <class T, int V> struct add_moments : moments<T, V> {
 	}
 };
 
-template <class T, int V> DEVICE void stats_of(float *partial, const T *x, int rows, int channels, int slices) {
-	moments<T, V> op;
-	op.x = x;
-	op.channels = channels;
-	op.first = partial + (u64)2 * slices * channels;
-	sum_rows<V, 2>(op, partial, rows, channels);
-}
-
-template <class T> DEVICE void stats(float *partial, const T *x, int rows, int channels, int slices) {
-	const int V = vec<T>::n;
-	if (channels % V == 0 && aligned(x))
-		stats_of<T, V>(partial, x, rows, channels, slices);
-	else
-		stats_of<T, 1>(partial, x, rows, channels, slices);
-}
-
-template <class T, int V> DEVICE void add_stats_of(float *partial, T *y, const T *a, const T *b, int rows, int channels, int slices) {
-	add_moments<T, V> op;
-	op.x = a;
-	op.channels = channels;
-	op.first = partial + (u64)2 * slices * channels;
-	op.y = y;
-	op.b = b;
-	sum_rows<V, 2>(op, partial, rows, channels);
-}
-
-template <class T> DEVICE void add_stats(float *partial, T *y, const T *a, const T *b, int rows, int channels, int slices) {
-	const int V = vec<T>::n;
-	if (channels % V == 0 && aligned(y) && aligned(a) && aligned(b))
-		add_stats_of<T, V>(partial, y, a, b, rows, channels, slices);
-	else
-		add_stats_of<T, 1>(partial, y, a, b, rows, channels, slices);
-}
-
-//@ partial[(2*slices+1)*channels] x[rows*channels]
-KERNEL batchnorm_stats_f32(float *partial, const float *x, int rows, int channels, int slices) { stats(partial, x, rows, channels, slices); }
-KERNEL batchnorm_stats_bf16(float *partial, const bf16 *x, int rows, int channels, int slices) { stats(partial, x, rows, channels, slices); }
-
-// y = a + b and the statistics of y: the sum of a residual net, on its way to
-// the next normalisation.
-//@ partial[(2*slices+1)*channels] y[rows*channels] a[rows*channels] b[rows*channels]
-KERNEL batchnorm_add_stats_f32(float *partial, float *y, const float *a, const float *b, int rows, int channels, int slices) { add_stats(partial, y, a, b, rows, channels, slices); }
-KERNEL batchnorm_add_stats_bf16(float *partial, bf16 *y, const bf16 *a, const bf16 *b, int rows, int channels, int slices) { add_stats(partial, y, a, b, rows, channels, slices); }
-
 // scale_shift sets y = x scale + shift; shift makes up for scale's rounding, so
 // that y is right where x is near the mean.
 DEVICE void scale_shift(float *coef, int channels, int c, float gamma, float beta, float mean, float inv) {
@@ -103,27 +61,78 @@ DEVICE void scale_shift(float *coef, int channels, int c, float gamma, float bet
 	coef[channels + c] = (float)((double)beta - (double)scale * (double)mean);
 }
 
-// The statistics of the batch, what applying needs, and the running statistics
-// (nn.BatchNorm). bias is one that was not added to x: the mean alone sees it.
-//@ mean[channels] inv[channels] coef[2*channels] running_mean[channels] running_var[channels]
-//@ partial[(2*slices+1)*channels] gamma[channels] beta[channels] bias?[channels]
-KERNEL batchnorm_finish_f32(float *mean, float *inv, float *coef, float *running_mean, float *running_var, const float *partial, const float *gamma, const float *beta, const float *bias, int rows, int channels, int slices, float epsilon, float momentum) {
-	__shared__ double shared[THREADS];
-	int c = blockIdx.x * 16 + threadIdx.x % 16;
-	bool inside = c < channels;
-	double s = add_slices(shared, partial, 2 * channels, slices, c, inside);
-	double q = add_slices(shared, partial, 2 * channels, slices, channels + c, inside);
-	if (!inside || threadIdx.x >= 16) return;
-	double d = s / rows, squares = q - s * d;
-	if (squares < 0.0) squares = 0.0;
-	double m = (double)partial[(u64)2 * slices * channels + c] + d;
-	mean[c] = (float)m;
-	inv[c] = (float)(1.0 / sqrt(squares / rows + (double)epsilon));
-	scale_shift(coef, channels, c, gamma[c], beta[c], mean[c], inv[c]);
-	double seen = m + (bias ? (double)bias[c] : 0.0), moved = (double)momentum;
-	running_mean[c] = (float)((1.0 - moved) * (double)running_mean[c] + moved * seen);
-	running_var[c] = (float)((1.0 - moved) * (double)running_var[c] + moved * squares / (rows > 1 ? rows - 1 : 1));
+// What follows from a channel's sums: the statistics of the batch, what applying
+// needs, and the running statistics (nn.BatchNorm). bias is one that was not added
+// to x: the mean alone sees it.
+struct statistics {
+	float *mean, *inv, *coef, *running_mean, *running_var;
+	const float *gamma, *beta, *bias, *first;
+	int rows, channels;
+	float epsilon, momentum;
+	__device__ __forceinline__ void channel(int c, const double *sums) const {
+		double d = sums[0] / rows, squares = sums[1] - sums[0] * d;
+		if (squares < 0.0) squares = 0.0;
+		double m = (double)first[c] + d;
+		mean[c] = (float)m;
+		inv[c] = (float)(1.0 / sqrt(squares / rows + (double)epsilon));
+		scale_shift(coef, channels, c, gamma[c], beta[c], mean[c], inv[c]);
+		double seen = m + (bias ? (double)bias[c] : 0.0), moved = (double)momentum;
+		running_mean[c] = (float)((1.0 - moved) * (double)running_mean[c] + moved * seen);
+		running_var[c] = (float)((1.0 - moved) * (double)running_var[c] + moved * squares / (rows > 1 ? rows - 1 : 1));
+	}
+};
+
+template <class T, int V> DEVICE void stats_of(const statistics &f, float *partial, int *counters, const T *x, int slices) {
+	moments<T, V> op;
+	op.x = x;
+	op.channels = f.channels;
+	op.first = partial + (u64)2 * slices * f.channels;
+	sum_rows<V, 2>(op, f, partial, counters, f.rows, f.channels);
 }
+
+template <class T> DEVICE void stats(statistics f, float *partial, int *counters, const T *x, int slices) {
+	const int V = vec<T>::n;
+	f.first = partial + (u64)2 * slices * f.channels;
+	if (f.channels % V == 0 && aligned(x))
+		stats_of<T, V>(f, partial, counters, x, slices);
+	else
+		stats_of<T, 1>(f, partial, counters, x, slices);
+}
+
+template <class T, int V> DEVICE void add_stats_of(const statistics &f, float *partial, int *counters, T *y, const T *a, const T *b, int slices) {
+	add_moments<T, V> op;
+	op.x = a;
+	op.channels = f.channels;
+	op.first = partial + (u64)2 * slices * f.channels;
+	op.y = y;
+	op.b = b;
+	sum_rows<V, 2>(op, f, partial, counters, f.rows, f.channels);
+}
+
+template <class T> DEVICE void add_stats(statistics f, float *partial, int *counters, T *y, const T *a, const T *b, int slices) {
+	const int V = vec<T>::n;
+	f.first = partial + (u64)2 * slices * f.channels;
+	if (f.channels % V == 0 && aligned(y) && aligned(a) && aligned(b))
+		add_stats_of<T, V>(f, partial, counters, y, a, b, slices);
+	else
+		add_stats_of<T, 1>(f, partial, counters, y, a, b, slices);
+}
+
+//@ mean[channels] inv[channels] coef[2*channels] running_mean[channels] running_var[channels] partial[(2*slices+1)*channels]
+//@ counters[65535] x[rows*channels] gamma[channels] beta[channels] bias?[channels]
+KERNEL batchnorm_stats_f32(float *mean, float *inv, float *coef, float *running_mean, float *running_var, float *partial, int *counters, const float *x, const float *gamma, const float *beta, const float *bias, int rows, int channels, int slices, float epsilon, float momentum) { stats(statistics{mean, inv, coef, running_mean, running_var, gamma, beta, bias, 0, rows, channels, epsilon, momentum}, partial, counters, x, slices); }
+//@ mean[channels] inv[channels] coef[2*channels] running_mean[channels] running_var[channels] partial[(2*slices+1)*channels]
+//@ counters[65535] x[rows*channels] gamma[channels] beta[channels] bias?[channels]
+KERNEL batchnorm_stats_bf16(float *mean, float *inv, float *coef, float *running_mean, float *running_var, float *partial, int *counters, const bf16 *x, const float *gamma, const float *beta, const float *bias, int rows, int channels, int slices, float epsilon, float momentum) { stats(statistics{mean, inv, coef, running_mean, running_var, gamma, beta, bias, 0, rows, channels, epsilon, momentum}, partial, counters, x, slices); }
+
+// y = a + b and the statistics of y: the sum of a residual net, on its way to
+// the next normalisation.
+//@ mean[channels] inv[channels] coef[2*channels] running_mean[channels] running_var[channels] partial[(2*slices+1)*channels]
+//@ counters[65535] y[rows*channels] a[rows*channels] b[rows*channels] gamma[channels] beta[channels] bias?[channels]
+KERNEL batchnorm_add_stats_f32(float *mean, float *inv, float *coef, float *running_mean, float *running_var, float *partial, int *counters, float *y, const float *a, const float *b, const float *gamma, const float *beta, const float *bias, int rows, int channels, int slices, float epsilon, float momentum) { add_stats(statistics{mean, inv, coef, running_mean, running_var, gamma, beta, bias, 0, rows, channels, epsilon, momentum}, partial, counters, y, a, b, slices); }
+//@ mean[channels] inv[channels] coef[2*channels] running_mean[channels] running_var[channels] partial[(2*slices+1)*channels]
+//@ counters[65535] y[rows*channels] a[rows*channels] b[rows*channels] gamma[channels] beta[channels] bias?[channels]
+KERNEL batchnorm_add_stats_bf16(float *mean, float *inv, float *coef, float *running_mean, float *running_var, float *partial, int *counters, bf16 *y, const bf16 *a, const bf16 *b, const float *gamma, const float *beta, const float *bias, int rows, int channels, int slices, float epsilon, float momentum) { add_stats(statistics{mean, inv, coef, running_mean, running_var, gamma, beta, bias, 0, rows, channels, epsilon, momentum}, partial, counters, y, a, b, slices); }
 
 // What applying needs in evaluation, from the running statistics.
 //@ coef[2*channels] gamma[channels] beta[channels] mean[channels] var[channels] bias?[channels]
@@ -142,31 +151,29 @@ template <class T, int V, bool R, bool D> struct applying {
 	const T *x;
 	const float *coef;
 	int channels;
-	const u64 *keys; // with dropout, D
-	int positions;
-	u32 stream, threshold;
+	drop_place place; // with dropout, D
+	u32 threshold;
 	float keep;
 	reg<V> scale, shift;
+	typedef reg<V> taken;
 	__device__ __forceinline__ void begin(int c) {
 		scale = table<V>(coef + c);
 		shift = table<V>(coef + channels + c);
+		if (D) place.begin();
 	}
-	__device__ __forceinline__ void row(int r, int c) {
-		u64 at = (u64)r * channels + c;
-		reg<V> v = load<T, V>(x + at);
+	__device__ __forceinline__ taken take(int r, int c) { return load<T, V>(x + (u64)r * channels + c); }
+	__device__ __forceinline__ void put(taken v, int r, int c) {
 #pragma unroll
 		for (int i = 0; i < V; i++) {
 			v.f[i] = fmaf(v.f[i], scale.f[i], shift.f[i]);
 			if (R) v.f[i] = positive(v.f[i]);
 		}
 		if (D) {
-			int image = r / positions;
-			u64 key = stream_key(keys[image], stream);
-			u32 j = (u32)((r - image * positions) * channels + c);
+			u32 j = place.at(r) + (u32)c;
 #pragma unroll
-			for (int i = 0; i < V; i++) v.f[i] = choose(hash32(key, j + i) >= threshold, v.f[i] * keep, 0.0f);
+			for (int i = 0; i < V; i++) v.f[i] = choose(hash32(place.key, j + i) >= threshold, v.f[i] * keep, 0.0f);
 		}
-		store<T, V>(y + at, v);
+		store<T, V>(y + (u64)r * channels + c, v);
 	}
 };
 
@@ -176,12 +183,13 @@ template <class T, int V, bool R, bool D> DEVICE void apply_of(T *y, const T *x,
 	op.x = x;
 	op.coef = coef;
 	op.channels = channels;
-	op.keys = keys;
-	op.positions = positions;
-	op.stream = stream;
+	op.place.keys = keys;
+	op.place.positions = positions;
+	op.place.channels = channels;
+	op.place.stream = stream;
 	op.threshold = threshold;
 	op.keep = keep;
-	each_row<V>(op, rows, channels);
+	each_pair<V>(op, rows, channels);
 }
 
 template <class T, bool R, bool D> DEVICE void apply(T *y, const T *x, const float *coef, int rows, int channels, const u64 *keys, int positions, u32 stream, u32 threshold, float keep) {

@@ -11,9 +11,9 @@
 // A gate says what of dy reaches the normalisation.
 template <int V, bool R, bool D> struct gate {
 	const float *coef; // with the ReLU, R
-	const u64 *keys;   // with dropout, D
-	int positions, channels;
-	u32 stream, threshold;
+	int channels;
+	drop_place place; // with dropout, D
+	u32 threshold;
 	float keep;
 	reg<V> scale, shift;
 	__device__ __forceinline__ void begin(int c) {
@@ -21,14 +21,13 @@ template <int V, bool R, bool D> struct gate {
 			scale = table<V>(coef + c);
 			shift = table<V>(coef + channels + c);
 		}
+		if (D) place.begin();
 	}
 	__device__ __forceinline__ void pass(reg<V> &d, const reg<V> &x, int r, int c) {
 		if (D) {
-			int image = r / positions;
-			u64 key = stream_key(keys[image], stream);
-			u32 j = (u32)((r - image * positions) * channels + c);
+			u32 j = place.at(r) + (u32)c;
 #pragma unroll
-			for (int i = 0; i < V; i++) d.f[i] = choose(hash32(key, j + i) >= threshold, d.f[i] * keep, 0.0f);
+			for (int i = 0; i < V; i++) d.f[i] = choose(hash32(place.key, j + i) >= threshold, d.f[i] * keep, 0.0f);
 		}
 		if (R) {
 #pragma unroll
@@ -46,10 +45,11 @@ struct gate_args {
 	float keep;
 	template <int V, bool R, bool D> __device__ __forceinline__ void set(gate<V, R, D> &g) const {
 		g.coef = coef;
-		g.keys = keys;
-		g.positions = positions;
 		g.channels = channels;
-		g.stream = stream;
+		g.place.keys = keys;
+		g.place.positions = positions;
+		g.place.channels = channels;
+		g.place.stream = stream;
 		g.threshold = threshold;
 		g.keep = keep;
 	}
@@ -64,9 +64,10 @@ DEVICE gate_args gated(const float *coef, int channels, const u64 *keys, int pos
 	return g;
 }
 
-// ---- reduce: partial is [slices][2][channels]
+// ---- reduce: partial is [slices][2][channels]; counters are 0 before and after
 
 template <class T, int V, bool R, bool D> struct back_sums {
+	enum { turns = 2 };
 	const T *dy, *x;
 	const float *mean;
 	int channels;
@@ -88,59 +89,38 @@ template <class T, int V, bool R, bool D> struct back_sums {
 	}
 };
 
-template <class T, int V, bool R, bool D> DEVICE void reduce_of(float *partial, const T *dy, const T *x, const float *mean, int rows, gate_args g) {
+template <class T, int V, bool R, bool D> DEVICE void reduce_of(const gradients &f, float *partial, int *counters, const T *dy, const T *x, gate_args g) {
 	back_sums<T, V, R, D> op;
 	op.dy = dy;
 	op.x = x;
-	op.mean = mean;
+	op.mean = f.mean;
 	op.channels = g.channels;
 	g.set(op.g);
-	sum_rows<V, 2>(op, partial, rows, g.channels);
+	sum_rows<V, 2>(op, f, partial, counters, f.rows, g.channels);
 }
 
-template <class T, bool R, bool D> DEVICE void reduce(float *partial, const T *dy, const T *x, const float *mean, int rows, gate_args g) {
+template <class T, bool R, bool D> DEVICE void reduce(const gradients &f, float *partial, int *counters, const T *dy, const T *x, gate_args g) {
 	const int V = vec<T>::n;
 	if (g.channels % V == 0 && aligned(dy) && aligned(x))
-		reduce_of<T, V, R, D>(partial, dy, x, mean, rows, g);
+		reduce_of<T, V, R, D>(f, partial, counters, dy, x, g);
 	else
-		reduce_of<T, 1, R, D>(partial, dy, x, mean, rows, g);
+		reduce_of<T, 1, R, D>(f, partial, counters, dy, x, g);
 }
 
-//@ partial[2*slices*channels] dy[rows*channels] x[rows*channels] mean[channels]
-KERNEL batchnorm_backward_reduce_f32(float *partial, const float *dy, const float *x, const float *mean, int rows, int channels, int slices) { reduce<float, false, false>(partial, dy, x, mean, rows, gated(0, channels)); }
-KERNEL batchnorm_backward_reduce_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *mean, int rows, int channels, int slices) { reduce<bf16, false, false>(partial, dy, x, mean, rows, gated(0, channels)); }
+//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels] partial[2*slices*channels] counters[65535]
+//@ dy[rows*channels] x[rows*channels] mean[channels] gamma[channels] inv[channels]
+KERNEL batchnorm_backward_reduce_f32(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const float *dy, const float *x, const float *mean, const float *gamma, const float *inv, int rows, int channels, int slices) { reduce<float, false, false>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows, channels}, partial, counters, dy, x, gated(0, channels)); }
+KERNEL batchnorm_backward_reduce_bf16(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *mean, const float *gamma, const float *inv, int rows, int channels, int slices) { reduce<bf16, false, false>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows, channels}, partial, counters, dy, x, gated(0, channels)); }
 
-//@ partial[2*slices*channels] dy[rows*channels] x[rows*channels] mean[channels] coef[2*channels]
-KERNEL batchnorm_backward_reduce_relu_f32(float *partial, const float *dy, const float *x, const float *mean, const float *coef, int rows, int channels, int slices) { reduce<float, true, false>(partial, dy, x, mean, rows, gated(coef, channels)); }
-KERNEL batchnorm_backward_reduce_relu_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *mean, const float *coef, int rows, int channels, int slices) { reduce<bf16, true, false>(partial, dy, x, mean, rows, gated(coef, channels)); }
+//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels] partial[2*slices*channels] counters[65535]
+//@ dy[rows*channels] x[rows*channels] mean[channels] gamma[channels] inv[channels] coef[2*channels]
+KERNEL batchnorm_backward_reduce_relu_f32(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const float *dy, const float *x, const float *mean, const float *gamma, const float *inv, const float *coef, int rows, int channels, int slices) { reduce<float, true, false>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows, channels}, partial, counters, dy, x, gated(coef, channels)); }
+KERNEL batchnorm_backward_reduce_relu_bf16(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *mean, const float *gamma, const float *inv, const float *coef, int rows, int channels, int slices) { reduce<bf16, true, false>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows, channels}, partial, counters, dy, x, gated(coef, channels)); }
 
-//@ partial[2*slices*channels] dy[rows*positions*channels] x[rows*positions*channels] mean[channels] coef[2*channels] keys[rows]
-KERNEL batchnorm_backward_reduce_relu_dropout_f32(float *partial, const float *dy, const float *x, const float *mean, const float *coef, const u64 *keys, int rows, int positions, int channels, int slices, u32 stream, u32 threshold, float scale) { reduce<float, true, true>(partial, dy, x, mean, rows * positions, gated(coef, channels, keys, positions, stream, threshold, scale)); }
-KERNEL batchnorm_backward_reduce_relu_dropout_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *mean, const float *coef, const u64 *keys, int rows, int positions, int channels, int slices, u32 stream, u32 threshold, float scale) { reduce<bf16, true, true>(partial, dy, x, mean, rows * positions, gated(coef, channels, keys, positions, stream, threshold, scale)); }
-
-// ---- finish
-
-// The gradients of gamma and beta, the three coefficients of dx, and the
-// gradient of a bias that was added to x: the sum of dx over all rows, which is
-// zero but for roundings and follows from the sums.
-//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels]
-//@ partial[2*slices*channels] gamma[channels] mean[channels] inv[channels]
-KERNEL batchnorm_backward_finish_f32(float *dgamma, float *dbeta, float *back, float *dbias, const float *partial, const float *gamma, const float *mean, const float *inv, int rows, int channels, int slices) {
-	__shared__ double shared[THREADS];
-	int c = blockIdx.x * 16 + threadIdx.x % 16;
-	bool inside = c < channels;
-	double s1 = add_slices(shared, partial, 2 * channels, slices, c, inside);
-	double s2 = add_slices(shared, partial, 2 * channels, slices, channels + c, inside);
-	if (!inside || threadIdx.x >= 16) return;
-	double is = (double)inv[c], m = (double)mean[c], dg = s2 * is, g = (double)gamma[c] * is;
-	dbeta[c] = (float)s1;
-	dgamma[c] = (float)dg;
-	float a = (float)g, b = (float)(-g * is * dg / rows), d = (float)(-g * s1 / rows + g * is * m * dg / rows);
-	back[c] = a;
-	back[channels + c] = b;
-	back[2 * channels + c] = d;
-	if (dbias) dbias[c] = (float)((double)a * s1 + rows * ((double)b * m + (double)d));
-}
+//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels] partial[2*slices*channels] counters[65535]
+//@ dy[rows*positions*channels] x[rows*positions*channels] mean[channels] gamma[channels] inv[channels] coef[2*channels] keys[rows]
+KERNEL batchnorm_backward_reduce_relu_dropout_f32(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const float *dy, const float *x, const float *mean, const float *gamma, const float *inv, const float *coef, const u64 *keys, int rows, int positions, int channels, int slices, u32 stream, u32 threshold, float scale) { reduce<float, true, true>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows * positions, channels}, partial, counters, dy, x, gated(coef, channels, keys, positions, stream, threshold, scale)); }
+KERNEL batchnorm_backward_reduce_relu_dropout_bf16(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *mean, const float *gamma, const float *inv, const float *coef, const u64 *keys, int rows, int positions, int channels, int slices, u32 stream, u32 threshold, float scale) { reduce<bf16, true, true>(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows * positions, channels}, partial, counters, dy, x, gated(coef, channels, keys, positions, stream, threshold, scale)); }
 
 // ---- apply
 
@@ -151,23 +131,31 @@ template <class T, int V, bool R, bool D, bool A> struct back_apply {
 	int channels;
 	gate<V, R, D> g;
 	reg<V> fy, fx, f1;
+	struct taken {
+		reg<V> dy, x, residual;
+	};
 	__device__ __forceinline__ void begin(int c) {
 		fy = table<V>(back + c);
 		fx = table<V>(back + channels + c);
 		f1 = table<V>(back + 2 * channels + c);
 		g.begin(c);
 	}
-	__device__ __forceinline__ void row(int r, int c) {
+	__device__ __forceinline__ taken take(int r, int c) {
 		u64 at = (u64)r * channels + c;
-		reg<V> d = load<T, V>(dy + at), v = load<T, V>(x + at), p;
-		if (A) p = load<T, V>(residual + at);
-		g.pass(d, v, r, c);
+		taken v;
+		v.dy = load<T, V>(dy + at);
+		v.x = load<T, V>(x + at);
+		if (A) v.residual = load<T, V>(residual + at);
+		return v;
+	}
+	__device__ __forceinline__ void put(taken v, int r, int c) {
+		g.pass(v.dy, v.x, r, c);
 #pragma unroll
 		for (int i = 0; i < V; i++) {
-			d.f[i] = fmaf(d.f[i], fy.f[i], fmaf(v.f[i], fx.f[i], f1.f[i]));
-			if (A) d.f[i] += p.f[i];
+			v.dy.f[i] = fmaf(v.dy.f[i], fy.f[i], fmaf(v.x.f[i], fx.f[i], f1.f[i]));
+			if (A) v.dy.f[i] += v.residual.f[i];
 		}
-		store<T, V>(dx + at, d);
+		store<T, V>(dx + (u64)r * channels + c, v.dy);
 	}
 };
 
@@ -180,7 +168,7 @@ template <class T, int V, bool R, bool D, bool A> DEVICE void back_apply_of(T *d
 	op.back = back;
 	op.channels = g.channels;
 	g.set(op.g);
-	each_row<V>(op, rows, g.channels);
+	each_pair<V>(op, rows, g.channels);
 }
 
 template <class T, bool R, bool D, bool A> DEVICE void back_apply_rows(T *dx, const T *dy, const T *x, const T *residual, const float *back, int rows, gate_args g) {

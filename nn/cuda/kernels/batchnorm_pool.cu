@@ -26,6 +26,7 @@ template <class T, int V> struct window {
 };
 
 template <class T, int V> struct pool_sums {
+	enum { turns = 2 };
 	const T *dy, *x;
 	const float *mean, *coef;
 	int height, width, channels;
@@ -53,29 +54,30 @@ template <class T, int V> struct pool_sums {
 	}
 };
 
-template <class T, int V> DEVICE void pool_reduce_of(float *partial, const T *dy, const T *x, const float *mean, const float *coef, int rows, int height, int width, int channels) {
+template <class T, int V> DEVICE void pool_reduce_of(const gradients &f, float *partial, int *counters, const T *dy, const T *x, const float *coef, int rows, int height, int width, int channels) {
 	pool_sums<T, V> op;
 	op.dy = dy;
 	op.x = x;
-	op.mean = mean;
+	op.mean = f.mean;
 	op.coef = coef;
 	op.height = height;
 	op.width = width;
 	op.channels = channels;
-	sum_rows<V, 2>(op, partial, rows * (height / 2) * (width / 2), channels);
+	sum_rows<V, 2>(op, f, partial, counters, rows * (height / 2) * (width / 2), channels);
 }
 
-template <class T> DEVICE void pool_reduce(float *partial, const T *dy, const T *x, const float *mean, const float *coef, int rows, int height, int width, int channels) {
+template <class T> DEVICE void pool_reduce(const gradients &f, float *partial, int *counters, const T *dy, const T *x, const float *coef, int rows, int height, int width, int channels) {
 	const int V = vec<T>::n;
 	if (channels % V == 0 && aligned(dy) && aligned(x))
-		pool_reduce_of<T, V>(partial, dy, x, mean, coef, rows, height, width, channels);
+		pool_reduce_of<T, V>(f, partial, counters, dy, x, coef, rows, height, width, channels);
 	else
-		pool_reduce_of<T, 1>(partial, dy, x, mean, coef, rows, height, width, channels);
+		pool_reduce_of<T, 1>(f, partial, counters, dy, x, coef, rows, height, width, channels);
 }
 
-//@ partial[2*slices*channels] dy[rows*(height/2)*(width/2)*channels] x[rows*height*width*channels] mean[channels] coef[2*channels]
-KERNEL batchnorm_backward_reduce_relu_maxpool_f32(float *partial, const float *dy, const float *x, const float *mean, const float *coef, int rows, int height, int width, int channels, int slices) { pool_reduce(partial, dy, x, mean, coef, rows, height, width, channels); }
-KERNEL batchnorm_backward_reduce_relu_maxpool_bf16(float *partial, const bf16 *dy, const bf16 *x, const float *mean, const float *coef, int rows, int height, int width, int channels, int slices) { pool_reduce(partial, dy, x, mean, coef, rows, height, width, channels); }
+//@ dgamma[channels] dbeta[channels] back[3*channels] dbias?[channels] partial[2*slices*channels] counters[65535]
+//@ dy[rows*(height/2)*(width/2)*channels] x[rows*height*width*channels] mean[channels] gamma[channels] inv[channels] coef[2*channels]
+KERNEL batchnorm_backward_reduce_relu_maxpool_f32(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const float *dy, const float *x, const float *mean, const float *gamma, const float *inv, const float *coef, int rows, int height, int width, int channels, int slices) { pool_reduce(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows * height * width, channels}, partial, counters, dy, x, coef, rows, height, width, channels); }
+KERNEL batchnorm_backward_reduce_relu_maxpool_bf16(float *dgamma, float *dbeta, float *back, float *dbias, float *partial, int *counters, const bf16 *dy, const bf16 *x, const float *mean, const float *gamma, const float *inv, const float *coef, int rows, int height, int width, int channels, int slices) { pool_reduce(gradients{dgamma, dbeta, back, dbias, gamma, mean, inv, rows * height * width, channels}, partial, counters, dy, x, coef, rows, height, width, channels); }
 
 // A row of the walk is a cell of up to 2x2 positions: those of an odd last row
 // or column belong to no window and get the part of dx that is not dy's.

@@ -71,21 +71,37 @@ func (r *rig) forward(typ string, x driver.Ptr, gamma, beta, bias []float32, row
 	r.t.Helper()
 	k := &onCard{r: r, typ: typ, rows: rows, c: c, slices: kernels.Slices(rows, c), x: x, gamma: put(r, gamma)}
 	partial := r.make("f32", (2*k.slices+1)*c)
-	r.run("batchnorm_stats_"+typ, P(partial), P(x), I(rows), I(c), I(k.slices))
-	k.finish(partial, beta, bias)
+	k.statistics("batchnorm_stats_"+typ, partial, []driver.Arg{P(x)}, beta, bias)
 	return k
 }
 
-func (k *onCard) finish(partial driver.Ptr, beta, bias []float32) {
+// counters are those of the kernels that finish what they sum.
+func (r *rig) counters() driver.Ptr { return put(r, make([]int32, kernels.Counters)) }
+
+// restored checks that counters are as they were.
+func (r *rig) restored(counters driver.Ptr) {
+	r.t.Helper()
+	for i, v := range get[int32](r, counters) {
+		if v != 0 {
+			r.t.Fatalf("counter %d is left at %d", i, v)
+		}
+	}
+}
+
+// statistics runs a kernel that makes statistics of what operands are.
+func (k *onCard) statistics(kernel string, partial driver.Ptr, operands []driver.Arg, beta, bias []float32) {
 	r := k.r
+	r.t.Helper()
+	counters := r.counters()
 	k.mean, k.inv, k.coef = r.make("f32", k.c), r.make("f32", k.c), r.make("f32", 2*k.c)
 	k.runMean, k.runVar = put(r, fillWith(k.c, 0.5)), put(r, fillWith(k.c, 2))
 	b := driver.Ptr(0)
 	if bias != nil {
 		b = put(r, bias)
 	}
-	r.run("batchnorm_finish_f32", P(k.mean), P(k.inv), P(k.coef), P(k.runMean), P(k.runVar), P(partial), P(k.gamma), P(put(r, beta)), P(b),
-		I(k.rows), I(k.c), I(k.slices), F(1e-5), F(0.1))
+	args := append([]driver.Arg{P(k.mean), P(k.inv), P(k.coef), P(k.runMean), P(k.runVar), P(partial), P(counters)}, operands...)
+	r.run(kernel, append(args, P(k.gamma), P(put(r, beta)), P(b), I(k.rows), I(k.c), I(k.slices), F(1e-5), F(0.1))...)
+	r.restored(counters)
 }
 
 func fillWith(n int, v float32) []float32 {
@@ -152,8 +168,7 @@ func TestBatchNormAddStats(t *testing.T) {
 			n := newNorm(sum, gamma, beta, c)
 			y, k := r.make(typ, rows*c), &onCard{r: r, typ: typ, rows: rows, c: c, slices: kernels.Slices(rows, c), gamma: put(r, gamma)}
 			partial := r.make("f32", (2*k.slices+1)*c)
-			r.run("batchnorm_add_stats_"+typ, P(partial), P(y), P(r.of(typ, a)), P(r.of(typ, b)), I(rows), I(c), I(k.slices))
-			k.finish(partial, beta, nil)
+			k.statistics("batchnorm_add_stats_"+typ, partial, []driver.Arg{P(y), P(r.of(typ, a)), P(r.of(typ, b))}, beta, nil)
 			r.near("sum", r.read(typ, y), widen(sum), 0)
 			mean := get[float32](r, k.mean)
 			for i := range mean { // near 0: a few 1e-7 of a deviation around 1
@@ -336,7 +351,7 @@ func (k *onCard) applied(b behind, keys driver.Ptr, n, h, w int) driver.Ptr {
 	return y
 }
 
-// backward runs reduce, finish and apply.
+// backward runs reduce and apply.
 func (k *onCard) backward(b behind, dy, residual, keys driver.Ptr, n, h, w int) (dx, dgamma, dbeta, dbias driver.Ptr) {
 	r, c := k.r, k.c
 	reduce := b
@@ -344,7 +359,9 @@ func (k *onCard) backward(b behind, dy, residual, keys driver.Ptr, n, h, w int) 
 		reduce.name = "_relu"
 	}
 	partial := r.make("f32", 2*k.slices*c)
-	args := []driver.Arg{P(partial), P(dy), P(k.x), P(k.mean)}
+	dgamma, dbeta, dbias = r.make("f32", c), r.make("f32", c), r.make("f32", c)
+	back, counters := r.make("f32", 3*c), r.counters()
+	args := []driver.Arg{P(dgamma), P(dbeta), P(back), P(dbias), P(partial), P(counters), P(dy), P(k.x), P(k.mean), P(k.gamma), P(k.inv)}
 	if b.relu {
 		args = append(args, P(k.coef))
 	}
@@ -358,9 +375,7 @@ func (k *onCard) backward(b behind, dy, residual, keys driver.Ptr, n, h, w int) 
 		args = append(args, I(k.rows), I(c), I(k.slices))
 	}
 	r.run("batchnorm_backward_reduce"+reduce.name+"_"+k.typ, args...)
-	dgamma, dbeta, dbias = r.make("f32", c), r.make("f32", c), r.make("f32", c)
-	back := r.make("f32", 3*c)
-	r.run("batchnorm_backward_finish_f32", P(dgamma), P(dbeta), P(back), P(dbias), P(partial), P(k.gamma), P(k.mean), P(k.inv), I(k.rows), I(c), I(k.slices))
+	r.restored(counters)
 	dx = r.make(k.typ, k.rows*c)
 	args = []driver.Arg{P(dx), P(dy), P(k.x)}
 	if b.residual {

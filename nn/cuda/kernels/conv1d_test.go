@@ -1,8 +1,11 @@
 package kernels_test
 
 import (
+	"slices"
 	"testing"
 
+	"sdnn/nn"
+	"sdnn/nn/cuda/driver"
 	"sdnn/nn/cuda/kernels"
 )
 
@@ -63,11 +66,11 @@ func TestConv1D(t *testing.T) {
 			r.near("conv1d", r.read(typ, y), c.forward(), tolerance(typ)+1e-5)
 			dy := r.random(typ, n)
 			dw, db, dx := c.backward(widen(dy))
-			pd, slices := r.of(typ, dy), kernels.Slices(c.n*c.length, c.f)
-			partial, gx := r.make("f32", slices*(c.k+1)*c.f), r.make(typ, len(c.x))
-			r.run("conv1d_backward_weight_"+typ, P(partial), P(pd), P(px), I(c.n), I(c.length), I(c.f), I(c.k), I(slices))
+			pd, parts := r.of(typ, dy), kernels.Slices(c.n*c.length, c.f)
+			partial, gx := r.make("f32", parts*(c.k+1)*c.f), r.make(typ, len(c.x))
+			r.run("conv1d_backward_weight_"+typ, P(partial), P(pd), P(px), I(c.n), I(c.length), I(c.f), I(c.k), I(parts))
 			gw, gb := r.make("f32", c.f*c.k), r.make("f32", c.f)
-			r.run("conv1d_backward_finish_f32", P(gw), P(gb), P(partial), I(c.f), I(c.k), I(slices))
+			r.run("conv1d_backward_finish_f32", P(gw), P(gb), P(partial), I(c.f), I(c.k), I(parts))
 			r.run("conv1d_backward_data_"+typ, P(gx), P(pd), P(pw), I(c.n), I(c.length), I(c.f), I(c.k))
 			r.near("dw", get[float32](r, gw), dw, 1e-5)
 			r.near("db", get[float32](r, gb), db, 1e-5)
@@ -76,8 +79,8 @@ func TestConv1D(t *testing.T) {
 	})
 }
 
-// TestConv1DFused compares the pass that fuses convolution, ReLU and max-pool
-// with their composition.
+// TestConv1DFused compares the passes that fuse convolution, ReLU, max-pool and
+// dropout with their composition.
 func TestConv1DFused(t *testing.T) {
 	r := newRig(t)
 	r.both(func(typ string) {
@@ -89,22 +92,47 @@ func TestConv1DFused(t *testing.T) {
 				a[i] = max(v, 0)
 			}
 			want, at := pairs(a, c.length, c.f)
-			y, px, pw, pb := r.make(typ, len(want)), r.of(typ, c.x), put(r, c.w), put(r, c.b)
-			r.run("conv1d_relu_maxpool_forward_"+typ, P(y), P(px), P(pw), P(pb), I(c.n), I(c.length), I(c.f))
-			r.near("fused", r.read(typ, y), want, tolerance(typ)+1e-5)
-			d, dz := r.random(typ, len(want)), make([]float64, len(z))
-			for i, from := range at {
-				if z[from] > 0 {
-					dz[from] = float64(d[i])
-				}
+			d := r.random(typ, len(want))
+			for _, o := range []nn.Dropout{{}, {Rate: 0.3, Stream: 7}} {
+				r.conv1dFused(typ, c, z, want, at, d, o)
 			}
-			dw, db, _ := c.backward(dz)
-			slices := kernels.Slices(c.n*(c.length/2), c.f)
-			partial, gw, gb := r.make("f32", slices*4*c.f), r.make("f32", 3*c.f), r.make("f32", c.f)
-			r.run("conv1d_relu_maxpool_backward_"+typ, P(partial), P(r.of(typ, d)), P(px), P(pw), P(pb), I(c.n), I(c.length), I(c.f), I(slices))
-			r.run("conv1d_backward_finish_f32", P(gw), P(gb), P(partial), I(c.f), I(3), I(slices))
-			r.near("fused dw", get[float32](r, gw), dw, 1e-4)
-			r.near("fused db", get[float32](r, gb), db, 1e-4)
 		}
 	})
+}
+
+// conv1dFused runs the fused passes with a dropout, without one if its rate is
+// 0: want are the windows, at where each is from, d their gradient.
+func (r *rig) conv1dFused(typ string, c *conv1d, z, want []float64, at []int, d []float32, o nn.Dropout) {
+	r.t.Helper()
+	what, part, keys, numbers := "fused ", "", []driver.Arg(nil), []driver.Arg(nil)
+	out, dz, width := make([]float64, len(want)), make([]float64, len(z)), len(want)/c.n
+	scale := float32(1)
+	if o.Rate > 0 {
+		row := make([]uint64, c.n)
+		for i := range row {
+			row[i] = nn.RowKey(3, 1, uint64(i))
+		}
+		what, part, scale = "fused with dropout ", "dropout_", float32(1/(1-o.Rate))
+		keys, numbers = []driver.Arg{P(put(r, row))}, []driver.Arg{U(o.Stream), U(nn.KeepThreshold(o.Rate)), F(scale)}
+	}
+	for i, from := range at {
+		if o.Rate > 0 && nn.Hash32(nn.StreamKey(nn.RowKey(3, 1, uint64(i/width)), o.Stream), uint32(i%width)) < nn.KeepThreshold(o.Rate) {
+			continue
+		}
+		out[i] = want[i] * float64(scale)
+		if z[from] > 0 {
+			dz[from] = float64(d[i]) * float64(scale)
+		}
+	}
+	y, px, pw, pb := r.make(typ, len(want)), r.of(typ, c.x), put(r, c.w), put(r, c.b)
+	r.run("conv1d_relu_maxpool_"+part+"forward_"+typ, slices.Concat([]driver.Arg{P(y), P(px), P(pw), P(pb)}, keys, []driver.Arg{I(c.n), I(c.length), I(c.f)}, numbers)...)
+	r.near(what, r.read(typ, y), out, tolerance(typ)+1e-5)
+	dw, db, _ := c.backward(dz)
+	n := kernels.Slices(c.n*(c.length/2), c.f)
+	partial, gw, gb, counters := r.make("f32", n*4*c.f), r.make("f32", 3*c.f), r.make("f32", c.f), r.counters()
+	r.run("conv1d_relu_maxpool_"+part+"backward_"+typ, slices.Concat([]driver.Arg{P(gw), P(gb), P(partial), P(counters), P(r.of(typ, d)), P(px), P(pw), P(pb)}, keys,
+		[]driver.Arg{I(c.n), I(c.length), I(c.f), I(n)}, numbers)...)
+	r.restored(counters)
+	r.near(what+"dw", get[float32](r, gw), dw, 1e-4)
+	r.near(what+"db", get[float32](r, gb), db, 1e-4)
 }

@@ -77,25 +77,25 @@ template <class T, int V, bool R> struct biased {
 	const float *bias;
 	int channels;
 	reg<V> b;
+	typedef reg<V> taken;
 	__device__ __forceinline__ void begin(int c) { b = table<V>(bias + c); }
-	__device__ __forceinline__ void row(int r, int c) {
-		u64 at = (u64)r * channels + c;
-		reg<V> v = load<T, V>(x + at);
+	__device__ __forceinline__ taken take(int r, int c) { return load<T, V>(x + (u64)r * channels + c); }
+	__device__ __forceinline__ void put(taken v, int r, int c) {
 #pragma unroll
 		for (int i = 0; i < V; i++) {
 			v.f[i] += b.f[i];
 			if (R) v.f[i] = positive(v.f[i]);
 		}
-		store<T, V>(y + at, v);
+		store<T, V>(y + (u64)r * channels + c, v);
 	}
 };
 
 template <class T, bool R> DEVICE void bias_channels(T *y, const T *x, const float *bias, int rows, int channels) {
 	const int V = vec<T>::n;
 	if (channels % V == 0 && aligned(y) && aligned(x))
-		each_row<V>(biased<T, V, R>{y, x, bias, channels}, rows, channels);
+		each_pair<V>(biased<T, V, R>{y, x, bias, channels}, rows, channels);
 	else
-		each_row<1>(biased<T, 1, R>{y, x, bias, channels}, rows, channels);
+		each_pair<1>(biased<T, 1, R>{y, x, bias, channels}, rows, channels);
 }
 
 //@ y[rows*channels] x[rows*channels] bias[channels]
@@ -151,22 +151,31 @@ template <class T, int V> struct dropping {
 	int width;
 	u32 stream, threshold;
 	float scale;
+	struct taken {
+		reg<V> x;
+		u64 key;
+	};
 	__device__ __forceinline__ void begin(int) {}
-	__device__ __forceinline__ void row(int r, int c) {
-		u64 at = (u64)r * width + c, key = stream_key(keys[r], stream);
-		reg<V> v = load<T, V>(x + at);
+	__device__ __forceinline__ taken take(int r, int c) {
+		taken v;
+		v.x = load<T, V>(x + (u64)r * width + c);
+		v.key = keys[r];
+		return v;
+	}
+	__device__ __forceinline__ void put(taken v, int r, int c) {
+		u64 key = stream_key(v.key, stream);
 #pragma unroll
-		for (int i = 0; i < V; i++) v.f[i] = choose(hash32(key, (u32)(c + i)) >= threshold, v.f[i] * scale, 0.0f);
-		store<T, V>(y + at, v);
+		for (int i = 0; i < V; i++) v.x.f[i] = choose(hash32(key, (u32)(c + i)) >= threshold, v.x.f[i] * scale, 0.0f);
+		store<T, V>(y + (u64)r * width + c, v.x);
 	}
 };
 
 template <class T> DEVICE void drop(T *y, const T *x, const u64 *keys, int rows, int width, u32 stream, u32 threshold, float scale) {
 	const int V = vec<T>::n;
 	if (width % V == 0 && aligned(y) && aligned(x))
-		each_row<V>(dropping<T, V>{y, x, keys, width, stream, threshold, scale}, rows, width);
+		each_pair<V>(dropping<T, V>{y, x, keys, width, stream, threshold, scale}, rows, width);
 	else
-		each_row<1>(dropping<T, 1>{y, x, keys, width, stream, threshold, scale}, rows, width);
+		each_pair<1>(dropping<T, 1>{y, x, keys, width, stream, threshold, scale}, rows, width);
 }
 
 //@ y[rows*width] x[rows*width] keys[rows]

@@ -44,13 +44,10 @@ func over(n, d int) int { return (n + d - 1) / d }
 func line(n int) driver.Dim { return driver.Dim{X: clamp(n), Y: 1, Z: 1} }
 
 // tile returns the threads of a block that lie along the channels (walk in
-// common.cuh), and the tiles of a row.
-func tile(channels, vector int) (tx, tiles int) {
-	if channels%vector != 0 {
-		vector = 1
-	}
+// common.cuh), most at most, and the tiles of a row.
+func tile(channels, vector, most int) (tx, tiles int) {
 	vectors := channels / vector
-	for tx = 32; tx > 4 && vectors%tx != 0; {
+	for tx = most; tx > 4 && vectors%tx != 0; {
 		tx /= 2
 	}
 	for tx > 1 && tx/2 >= vectors {
@@ -62,7 +59,10 @@ func tile(channels, vector int) (tx, tiles int) {
 // The geometries. A walk is over rows x channels: a thread takes up to eight
 // rows, fewer where there would be too few blocks to fill a large card.
 func (l launch) walk(rows, channels, vector int) driver.Dim {
-	tx, tiles := tile(channels, vector)
+	if channels%vector != 0 {
+		vector = 1
+	}
+	tx, tiles := tile(channels, vector, 32)
 	ty := Threads / tx
 	per := 8
 	for per > 1 && tiles*over(rows, ty*per) < 1024 {
@@ -71,10 +71,23 @@ func (l launch) walk(rows, channels, vector int) driver.Dim {
 	return driver.Dim{X: clamp(tiles), Y: clamp(over(rows, ty*per)), Z: 1}
 }
 
+// tileChannels is TILE of common.cuh.
+const tileChannels = 32
+
+// Counters is the number of counters that the kernels which finish what they sum
+// need, 0 before and after each.
+const Counters = most
+
 // reduce is a sum over rows: tiles x slices.
 func (l launch) reduce(channels, vector int) driver.Dim {
-	_, tiles := tile(channels, vector)
-	return driver.Dim{X: clamp(tiles), Y: l.i("slices"), Z: 1}
+	if channels%vector != 0 {
+		vector = 1
+	}
+	_, tiles := tile(channels, vector, tileChannels/vector)
+	if tiles > most {
+		panic("kernels: too many channels to sum")
+	}
+	return driver.Dim{X: tiles, Y: l.i("slices"), Z: 1}
 }
 
 // Geometry returns the grid and block of a launch. The arguments must fit the
@@ -111,8 +124,6 @@ func ofPairs(l launch) driver.Dim {
 
 func sumChannels(l launch) driver.Dim { return l.reduce(l.i("channels"), l.vector()) }
 
-func finishChannels(l launch) driver.Dim { return line(over(l.i("channels"), 16)) }
-
 func blockARow(l launch) driver.Dim { return line(l.i("rows")) }
 
 func warpARow(l launch) driver.Dim { return line(over(l.i("rows"), Threads/32)) }
@@ -134,46 +145,48 @@ var geometries = map[string]func(l launch) driver.Dim{
 	"bias": ofChannels, "bias_relu": ofChannels, "dropout": ofWidth,
 	"noise":          func(l launch) driver.Dim { return line(over(l.i("rows")*over(l.i("width"), 2), Threads)) },
 	"copy_rows":      func(l launch) driver.Dim { return l.walk(l.i("rows"), l.i("width"), 4) },
+	"pad_rows":       func(l launch) driver.Dim { return l.walk(l.i("rows"), l.i("y_stride"), 8) },
 	"l2norm_forward": warpARow, "l2norm_backward": warpARow,
 	"augment": threadEach("rows", "side", "side"), "topk": blockARow,
 
-	"column_sum": sumChannels, "column_sum_finish": finishChannels,
-	"batchnorm_stats": sumChannels, "batchnorm_add_stats": sumChannels, "batchnorm_finish": finishChannels, "batchnorm_coef": threadEach("channels"),
+	"column_sum": sumChannels, "relu_backward_sum": sumChannels,
+	"batchnorm_stats": sumChannels, "batchnorm_add_stats": sumChannels, "batchnorm_coef": threadEach("channels"),
 	"batchnorm_apply": ofChannels, "batchnorm_apply_relu": ofChannels, "batchnorm_apply_relu_dropout": ofPositions,
 	"batchnorm_apply_relu_maxpool": ofWindows, "batchnorm_apply_relu_avgpool": ofChannels,
 	"batchnorm_backward_reduce": sumChannels, "batchnorm_backward_reduce_relu": sumChannels,
 	"batchnorm_backward_reduce_relu_dropout": sumChannels, "batchnorm_backward_reduce_relu_maxpool": sumChannels,
-	"batchnorm_backward_finish": finishChannels,
-	"batchnorm_backward_apply":  ofChannels, "batchnorm_backward_apply_relu": ofChannels, "batchnorm_backward_apply_relu_add": ofChannels,
+	"batchnorm_backward_apply": ofChannels, "batchnorm_backward_apply_relu": ofChannels, "batchnorm_backward_apply_relu_add": ofChannels,
 	"batchnorm_backward_apply_relu_dropout": ofPositions, "batchnorm_backward_apply_relu_maxpool": ofCells,
 
 	"maxpool2d_forward": ofWindows, "maxpool2d_backward": ofCells, "avgpool_forward": ofChannels, "avgpool_backward": ofPositions,
 	"maxpool1d_forward": ofPairs, "maxpool1d_backward": ofPairs,
 
 	"conv1d_forward": threadEach("rows", "length", "filters"), "conv1d_backward_data": threadEach("rows", "length"),
-	"conv1d_backward_weight":       func(l launch) driver.Dim { return driver.Dim{X: clamp(l.i("filters")), Y: l.i("slices"), Z: 1} },
-	"conv1d_backward_finish":       func(l launch) driver.Dim { return line(over((l.i("taps")+1)*l.i("filters"), 16)) },
-	"conv1d_relu_maxpool_forward":  ofPairs,
-	"conv1d_relu_maxpool_backward": func(l launch) driver.Dim { return l.reduce(l.i("filters"), 4) },
-	"subclass_ce_logits":           blockARow,
-	"subclass_ce_probabilities":    blockARow,
-	"loss_mean":                    func(launch) driver.Dim { return line(1) },
-	"moe_forward":                  threadEach("rows", "outputs"),
-	"moe_backward":                 threadEach("rows", "outputs"),
-	"theta_list":                   func(l launch) driver.Dim { return line(over(l.i("classes"), 32)) },
-	"theta_errors":                 blockARow,
-	"theta_norms":                  func(l launch) driver.Dim { return line(min(l.i("classes")*l.i("chunks"), 1056)) },
-	"theta_finish":                 threadEach("classes"),
-	"sgd":                          func(l launch) driver.Dim { return line(l.i("count")) },
-	"adam":                         func(l launch) driver.Dim { return line(l.i("count")) },
+	"conv1d_backward_weight":               func(l launch) driver.Dim { return driver.Dim{X: clamp(l.i("filters")), Y: l.i("slices"), Z: 1} },
+	"conv1d_backward_finish":               func(l launch) driver.Dim { return line(over((l.i("taps")+1)*l.i("filters"), 16)) },
+	"conv1d_relu_maxpool_forward":          ofPairs,
+	"conv1d_relu_maxpool_backward":         func(l launch) driver.Dim { return l.reduce(l.i("filters"), 4) },
+	"conv1d_relu_maxpool_dropout_forward":  ofPairs,
+	"conv1d_relu_maxpool_dropout_backward": func(l launch) driver.Dim { return l.reduce(l.i("filters"), 4) },
+	"subclass_ce_logits":                   blockARow,
+	"subclass_ce_probabilities":            blockARow,
+	"moe_forward":                          threadEach("rows", "outputs"),
+	"moe_backward":                         threadEach("rows", "outputs"),
+	"theta_errors":                         blockARow,
+	"theta_norms":                          func(l launch) driver.Dim { return line(min(l.i("classes")*l.i("chunks"), 1056)) },
+	"theta_finish":                         threadEach("classes"),
+	"sgd":                                  func(l launch) driver.Dim { return line(l.i("count")) },
+	"adam":                                 func(l launch) driver.Dim { return line(l.i("count")) },
+	"sgd_theta":                            func(l launch) driver.Dim { return line(l.i("count")) },
+	"adam_theta":                           func(l launch) driver.Dim { return line(l.i("count")) },
 }
 
 // Slices is the number of slices that a sum over rows x channels is made in: the
-// more the sooner a large card is busy, but the last stage reads them all. It
-// depends on the sizes alone, so that every card adds in one order.
+// more the sooner a large card is busy, but the block that is the last adds them
+// all up. It depends on the sizes alone, so that every card adds in one order.
 func Slices(rows, channels int) int {
-	tiles := over(channels, 128)
-	n := min(rows*channels/(8192*tiles), over(1024, tiles), 512, over(rows, 8))
+	tiles := over(channels, tileChannels)
+	n := min(rows*channels/(2048*tiles), over(528, tiles), over(rows, 8))
 	return max(1, n)
 }
 

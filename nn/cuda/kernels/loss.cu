@@ -1,12 +1,15 @@
-// The subclass cross-entropy with its gradient in one pass over z, the sum of
-// the batch's loss, and the mixture of experts.
+// The subclass cross-entropy with its gradient and the batch's mean loss in one
+// pass over z, and the mixture of experts.
 
 #define LOSS_EPSILON 1e-5f
 
 // ---- one output: y and m from the targets; p, q = 1 - p, and what dL/dp is
 // multiplied by to get the gradient
 
+#define LOG_3 1.0986122886681098f // the logit of 3/4
+
 struct ce_logit {
+	__device__ __forceinline__ static bool confident(float z) { return z > LOG_3; }
 	__device__ __forceinline__ static void split(float z, float &p, float &q, float &slope) {
 		float t = expf(-fabsf(z)), big = 1.0f / (1.0f + t), small = t * big;
 		p = z < 0.0f ? small : big;
@@ -22,6 +25,7 @@ struct ce_logit {
 };
 
 struct ce_probability {
+	__device__ __forceinline__ static bool confident(float) { return false; } // not asked for
 	__device__ __forceinline__ static void split(float z, float &p, float &q, float &slope) {
 		p = z;
 		q = 1.0f - z;
@@ -36,10 +40,12 @@ struct ce_probability {
 
 // A block takes a row: first every output as a negative, then the few listed
 // targets are put right, in double. The loss is not yet divided by the rows, the
-// gradient is.
-template <class K, class T> DEVICE void cross_entropy(T *dz, double *row_loss, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) {
+// gradient is; the last block makes the mean of the rows' losses. bits, cleared
+// before, is for theta: see row_list.
+template <class K, class T> DEVICE void cross_entropy(double *mean, T *dz, double *row_loss, u32 *bits, int *counters, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) {
 	__shared__ double shared[THREADS];
 	float per_row = 1.0f / (float)rows;
+	int words = (rows + 31) / 32;
 	for (int r = blockIdx.x; r < rows; r += gridDim.x) {
 		const float *row = z + (u64)r * stride;
 		T *grad = dz ? dz + (u64)r * stride : 0;
@@ -48,6 +54,7 @@ template <class K, class T> DEVICE void cross_entropy(T *dz, double *row_loss, c
 			K::split(row[c], p, q, slope);
 			float w = weight ? weight[c] : 1.0f;
 			loss -= w * logf(q + LOSS_EPSILON);
+			if (bits && K::confident(row[c])) atomicOr(bits + ((u64)c * 2 + 1) * words + r / 32, 1u << r % 32);
 			if (grad) grad[c] = narrow<T>(w * per_row * slope / (q + LOSS_EPSILON));
 		}
 		if (grad)
@@ -56,6 +63,7 @@ template <class K, class T> DEVICE void cross_entropy(T *dz, double *row_loss, c
 		__syncthreads(); // before the listed gradients go over the dense ones
 		for (int e = offsets[r] + (int)threadIdx.x; e < offsets[r + 1]; e += THREADS) {
 			int c = index[e];
+			if (bits && y[e] == 1.0f) atomicOr(bits + (u64)c * 2 * words + r / 32, 1u << r % 32);
 			double dp, dq, ds, w = weight ? (double)weight[c] : 1.0, pos = (double)y[e], neg = 1.0 - (double)m[e];
 			const double epsilon = 1e-5;
 			K::split((double)row[c], dp, dq, ds);
@@ -65,22 +73,18 @@ template <class K, class T> DEVICE void cross_entropy(T *dz, double *row_loss, c
 		sum = block_sum(shared, sum);
 		if (threadIdx.x == 0) row_loss[r] = sum;
 	}
+	if (!last_block(counters, gridDim.x)) return;
+	double all = 0.0;
+	for (int r = threadIdx.x; r < rows; r += THREADS) all += row_loss[r];
+	all = block_sum(shared, all);
+	if (threadIdx.x == 0) *mean = all / rows;
 }
 
 // dz is null in evaluation, and is not z. Columns from outputs on are padding.
-//@ dz?[rows*stride] row_loss[rows] z[(rows-1)*stride+outputs] weight?[outputs] offsets[rows+1] index[] y[] m[]
-KERNEL subclass_ce_logits_f32(float *dz, double *row_loss, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_logit>(dz, row_loss, z, weight, offsets, index, y, m, rows, outputs, stride); }
-KERNEL subclass_ce_logits_bf16(bf16 *dz, double *row_loss, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_logit>(dz, row_loss, z, weight, offsets, index, y, m, rows, outputs, stride); }
-KERNEL subclass_ce_probabilities_f32(float *dz, double *row_loss, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_probability>(dz, row_loss, z, weight, offsets, index, y, m, rows, outputs, stride); }
-
-//@ loss[1] row_loss[rows]
-KERNEL loss_mean_f64(double *loss, const double *row_loss, int rows) {
-	__shared__ double shared[THREADS];
-	double s = 0.0;
-	for (int r = threadIdx.x; r < rows; r += THREADS) s += row_loss[r];
-	s = block_sum(shared, s);
-	if (threadIdx.x == 0) *loss = s / rows;
-}
+//@ loss[1] dz?[rows*stride] row_loss[rows] bits?[2*outputs*((rows+31)/32)] counters[65535] z[(rows-1)*stride+outputs] weight?[outputs] offsets[rows+1] index[] y[] m[]
+KERNEL subclass_ce_logits_f32(double *loss, float *dz, double *row_loss, u32 *bits, int *counters, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_logit>(loss, dz, row_loss, bits, counters, z, weight, offsets, index, y, m, rows, outputs, stride); }
+KERNEL subclass_ce_logits_bf16(double *loss, bf16 *dz, double *row_loss, u32 *bits, int *counters, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_logit>(loss, dz, row_loss, bits, counters, z, weight, offsets, index, y, m, rows, outputs, stride); }
+KERNEL subclass_ce_probabilities_f32(double *loss, float *dz, double *row_loss, u32 *bits, int *counters, const float *z, const float *weight, const int *offsets, const int *index, const float *y, const float *m, int rows, int outputs, int stride) { cross_entropy<ce_probability>(loss, dz, row_loss, bits, counters, z, weight, offsets, index, y, m, rows, outputs, stride); }
 
 // ---- mixture of experts, a thread a class of a row
 

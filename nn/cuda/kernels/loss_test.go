@@ -151,10 +151,10 @@ func (r *rig) crossEntropy(kernel string, z []float32, tg *nn.Targets, w []float
 		pw = put(r, w)
 	}
 	dz, rowLoss, mean := r.make(typ, rows*stride), r.alloc(rows, 8), r.alloc(1, 8)
-	pz := put(r, padRows(z, outputs, stride))
+	pz, counters := put(r, padRows(z, outputs, stride)), r.counters()
 	for _, out := range []driver.Ptr{dz, 0} { // 0: evaluation
-		r.run("subclass_ce_"+kernel, P(out), P(rowLoss), P(pz), P(pw), P(c.offsets), P(c.index), P(c.y), P(c.m), I(rows), I(outputs), I(stride))
-		r.run("loss_mean_f64", P(mean), P(rowLoss), I(rows))
+		r.run("subclass_ce_"+kernel, P(mean), P(out), P(rowLoss), P(0), P(counters), P(pz), P(pw), P(c.offsets), P(c.index), P(c.y), P(c.m), I(rows), I(outputs), I(stride))
+		r.restored(counters)
 		if got := get[float64](r, mean)[0]; !(math.Abs(got-loss) <= 2e-6*math.Abs(loss)+1e-6) {
 			r.t.Errorf("%sloss %g, want %g", what, got, loss)
 		}
@@ -196,8 +196,7 @@ func TestCrossEntropyGolden(t *testing.T) {
 			}
 			rows, outputs, c := len(g.Labels), len(g.Logits[0]), r.targets(tg)
 			dz, rowLoss, mean := r.make("f32", len(z)), r.alloc(rows, 8), r.alloc(1, 8)
-			r.run("subclass_ce_logits_f32", P(dz), P(rowLoss), P(put(r, z)), P(0), P(c.offsets), P(c.index), P(c.y), P(c.m), I(rows), I(outputs), I(outputs))
-			r.run("loss_mean_f64", P(mean), P(rowLoss), I(rows))
+			r.run("subclass_ce_logits_f32", P(mean), P(dz), P(rowLoss), P(0), P(r.counters()), P(put(r, z)), P(0), P(c.offsets), P(c.index), P(c.y), P(c.m), I(rows), I(outputs), I(outputs))
 			what := fmt.Sprintf("%s, case %d (%s): ", file, i, g.Kind)
 			if got := get[float64](r, mean)[0]; math.Abs(got-g.F64.Loss) > 1e-5*math.Abs(g.F64.Loss) {
 				t.Errorf("%sloss %g, want %g", what, got, g.F64.Loss)

@@ -3,6 +3,7 @@ package kernels_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"sdnn/nn"
@@ -31,6 +32,13 @@ func (p *reference) update(o nn.Optimizer, g []float64, lr float64, step int64) 
 // optimise launches the kernel of an update rule.
 func (r *rig) optimise(o nn.Optimizer, tensors []kernels.OptimizerTensor, lr float64, step int64) {
 	r.t.Helper()
+	r.launchOptimiser(o, string(o.Kind)+"_f32", nil, nil, nil, tensors, lr, step)
+}
+
+// launchOptimiser launches a kernel with arguments before and behind those of
+// the tables, and behind their sizes.
+func (r *rig) launchOptimiser(o nn.Optimizer, name string, before, behind, sizes []driver.Arg, tensors []kernels.OptimizerTensor, lr float64, step int64) {
+	r.t.Helper()
 	table, chunks := kernels.OptimizerTable(tensors)
 	shift := r.shift
 	r.shift = false
@@ -38,13 +46,14 @@ func (r *rig) optimise(o nn.Optimizer, tensors []kernels.OptimizerTensor, lr flo
 	if o.Kind == nn.Adam {
 		rate = o.AdamRate(lr, step)
 	}
-	args := []driver.Arg{P(put(r, table)), P(put(r, chunks)), P(put(r, []float32{float32(rate)})), I(len(tensors)), I(len(chunks) / 2)}
+	args := slices.Concat(before, []driver.Arg{P(put(r, table)), P(put(r, chunks)), P(put(r, []float32{float32(rate)}))}, behind,
+		[]driver.Arg{I(len(tensors)), I(len(chunks) / 2)}, sizes)
 	r.shift = shift
 	if o.Kind == nn.SGD {
-		r.run("sgd_f32", append(args, F(float32(o.Momentum)), F(float32(o.WeightDecay)))...)
+		r.run(name, append(args, F(float32(o.Momentum)), F(float32(o.WeightDecay)))...)
 		return
 	}
-	r.run("adam_f32", append(args, F(float32(o.Beta1)), F(float32(1-o.Beta1)), F(float32(o.Beta2)), F(float32(1-o.Beta2)), F(float32(o.Epsilon)), F(float32(o.WeightDecay)))...)
+	r.run(name, append(args, F(float32(o.Beta1)), F(float32(1-o.Beta1)), F(float32(o.Beta2)), F(float32(1-o.Beta2)), F(float32(o.Epsilon)), F(float32(o.WeightDecay)))...)
 }
 
 func TestOptimizers(t *testing.T) {

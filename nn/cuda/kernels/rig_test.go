@@ -288,7 +288,7 @@ func TestSmallGrids(t *testing.T) {
 	smallGrids = true
 	defer func() { smallGrids = false }()
 	for name, f := range map[string]func(*testing.T){"flat": TestFlat, "bias": TestBias, "convert": TestConvert, "dropout": TestDropout, "noise": TestNoise,
-		"copy": TestCopyRows, "l2norm": TestL2Norm, "topk": TestTopK, "batchnorm": TestBatchNormBackward, "add": TestBatchNormAddStats, "pool": TestMaxPool2D,
+		"copy": TestCopyRows, "pad": TestPadRows, "l2norm": TestL2Norm, "topk": TestTopK, "batchnorm": TestBatchNormBackward, "add": TestBatchNormAddStats, "pool": TestMaxPool2D,
 		"pool1d": TestMaxPool1D, "conv1d": TestConv1D, "fused": TestConv1DFused, "loss": TestCrossEntropy, "moe": TestMixtureOfExperts, "theta": TestTheta,
 		"optimizers": TestOptimizers} {
 		t.Run(name, f)

@@ -29,6 +29,33 @@ KERNEL copy_rows_f32_bf16(bf16 *y, const float *x, const int *index, int rows, i
 KERNEL copy_rows_bf16_bf16(bf16 *y, const bf16 *x, const int *index, int rows, int width, int y_stride, int x_stride) { copy(y, x, index, rows, width, y_stride, x_stride); }
 KERNEL copy_rows_bf16_f32(float *y, const bf16 *x, const int *index, int rows, int width, int y_stride, int x_stride) { copy(y, x, index, rows, width, y_stride, x_stride); }
 
+// ---- rows padded with zeros: to a multiple of 8 channels, for tensor cores
+
+template <class S, int V> struct padding {
+	bf16 *y;
+	const S *x;
+	int width, stride;
+	__device__ __forceinline__ void begin(int) {}
+	__device__ __forceinline__ void row(int r, int c) {
+		reg<V> v;
+#pragma unroll
+		for (int i = 0; i < V; i++) v.f[i] = c + i < width ? widen(x[(u64)r * width + c + i]) : 0.0f;
+		store<bf16, V>(y + (u64)r * stride + c, v);
+	}
+};
+
+template <class S> DEVICE void padded(bf16 *y, const S *x, int rows, int width, int y_stride) {
+	if (y_stride % 8 == 0 && aligned(y))
+		each_row<8>(padding<S, 8>{y, x, width, y_stride}, rows, y_stride);
+	else
+		each_row<1>(padding<S, 1>{y, x, width, y_stride}, rows, y_stride);
+}
+
+//@ y[rows*y_stride] x[rows*width]
+KERNEL pad_rows_f32_bf16(bf16 *y, const float *x, int rows, int width, int y_stride) { padded(y, x, rows, width, y_stride); }
+//@ y[rows*y_stride] x[rows*width]
+KERNEL pad_rows_bf16_bf16(bf16 *y, const bf16 *x, int rows, int width, int y_stride) { padded(y, x, rows, width, y_stride); }
+
 // ---- Euclidean norms: a warp takes a row, and reads it again from cache
 
 template <class D, class S> DEVICE void normalise(D *y, const S *x, const int *index, int rows, int width, int y_stride, int x_stride) {

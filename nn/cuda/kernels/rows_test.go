@@ -249,3 +249,23 @@ func best(s []float32) []int32 {
 	})
 	return list
 }
+
+func TestPadRows(t *testing.T) {
+	r := newRig(t)
+	r.both(func(typ string) {
+		for _, k := range [][3]int{{1, 3, 8}, {300, 3, 8}, {7, 5, 6}, {40, 8, 8}, {9, 17, 24}} {
+			rows, width, stride := k[0], k[1], k[2]
+			x, y := r.random("bf16", rows*width), r.make("bf16", rows*stride)
+			r.run("pad_rows_"+typ+"_bf16", P(y), P(r.of(typ, x)), I(rows), I(width), I(stride))
+			for i, v := range r.read("bf16", y) {
+				want := float32(0)
+				if i%stride < width {
+					want = x[i/stride*width+i%stride]
+				}
+				if v != want {
+					t.Fatalf("%v: element %d is %g, want %g", k, i, v, want)
+				}
+			}
+		}
+	})
+}

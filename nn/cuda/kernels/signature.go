@@ -30,7 +30,7 @@ type Signature struct {
 }
 
 var (
-	declaration = regexp.MustCompile(`(?m)^(?:KERNEL|extern "C" __global__ void(?: __launch_bounds__\(\d+\))?) (\w+)\(([^)]*)\)`)
+	declaration = regexp.MustCompile(`(?m)^(?:KERNEL3?|extern "C" __global__ void(?: __launch_bounds__\(\d+\))?) (\w+)\(([^)]*)\)`)
 	parameter   = regexp.MustCompile(`^(const )?([a-z_0-9]+(?: [a-z]+)*) (\*?)([a-z]\w*)$`)
 	annotation  = regexp.MustCompile(`(\w+)(\??)\[([^\]]*)\](?:~(\S+))?`)
 )
@@ -49,7 +49,7 @@ var (
 //	//@ y[n] x[n]
 //	KERNEL relu_forward_f32(float *y, const float *x, u64 n)
 //
-// (KERNEL stands for extern "C" __global__ void.) The lines that begin with //@
+// (KERNEL and KERNEL3 stand for extern "C" __global__ void.) The lines that begin with //@
 // hold for the declarations up to the next such line that follows a declaration.
 // They give the number of elements behind each pointer in terms of the other
 // arguments; ? marks one that may be null, [] one whose extent is not known, ~

@@ -3,6 +3,7 @@ package kernels_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"sdnn/nn"
@@ -61,33 +62,86 @@ func product(e []float64, x []float32, classes, width int) []float32 {
 	return out
 }
 
-// theta runs the kernels; mode as theta_norms has it.
-func (r *rig) theta(typ string, x, z []float32, tg *nn.Targets, width, classes, stride, mode int) []float32 {
+// listed lets the loss list the rows that theta looks at.
+func (r *rig) listed(z []float32, tg *nn.Targets, classes, stride int, probabilities bool) (bits driver.Ptr) {
 	r.t.Helper()
-	rows, chunks, c := tg.Rows(), kernels.ThetaChunks(width), r.targets(tg)
-	pz, px := put(r, padRows(z, classes, stride)), r.of(typ, x)
-	var dw driver.Ptr
-	scale, listed := float32(1), driver.Ptr(0)
-	if mode == 0 {
-		_, grad := crossEntropy(z, tg, nil, classes, false)
-		dw, listed, scale = put(r, product(grad, x, classes, width)), pz, float32(rows)*(1+nn.LossEpsilon)
-	} else {
-		e := r.make(typ, rows*stride)
-		r.run("theta_errors_"+typ, P(e), P(pz), P(c.offsets), P(c.index), P(c.y), I(rows), I(classes), I(stride), I(mode-1))
-		dw = put(r, product(widen(r.cut(r.read(typ, e), classes, stride)), x, classes, width))
+	rows, c, kernel := tg.Rows(), r.targets(tg), "subclass_ce_logits_f32"
+	if probabilities {
+		kernel = "subclass_ce_probabilities_f32"
 	}
-	words := (rows + 31) / 32
-	bits, present := r.alloc(2*classes*words, 4), put(r, make([]int32, classes+1))
-	theta, partial := r.make("f32", classes), r.alloc(3*classes*chunks, 8)
-	r.run("theta_list_f32", P(bits), P(present), P(theta), P(listed), P(c.offsets), P(c.index), P(c.y), I(rows), I(classes), I(stride))
-	r.run("theta_norms_"+typ, P(partial), P(bits), P(present), P(px), P(pz), P(dw), I(rows), I(classes), I(stride), I(width), I(chunks), I(mode), F(scale))
-	r.run("theta_finish_f32", P(theta), P(partial), P(present), I(classes), I(chunks))
+	bits = put(r, make([]uint32, 2*classes*((rows+31)/32)))
+	r.run(kernel, P(r.alloc(1, 8)), P(0), P(r.alloc(rows, 8)), P(bits), P(r.counters()), P(put(r, padRows(z, classes, stride))), P(0), P(c.offsets), P(c.index), P(c.y), P(c.m), I(rows), I(classes), I(stride))
+	return bits
+}
+
+// finish ends a measurement.
+func (r *rig) finish(partial, bits driver.Ptr, rows, classes, chunks int) []float32 {
+	r.t.Helper()
+	theta := r.make("f32", classes)
+	r.run("theta_finish_f32", P(theta), P(partial), P(bits), I(rows), I(classes), I(chunks))
 	return get[float32](r, theta)
+}
+
+// theta measures with a dW that is made for it, of logits or probabilities.
+func (r *rig) theta(typ string, x, z []float32, tg *nn.Targets, width, classes, stride int, probabilities bool) []float32 {
+	r.t.Helper()
+	rows, chunks, c, flag := tg.Rows(), kernels.ThetaChunks(width), r.targets(tg), 0
+	if probabilities {
+		flag = 1
+	}
+	pz, e := put(r, padRows(z, classes, stride)), r.make(typ, rows*stride)
+	r.run("theta_errors_"+typ, P(e), P(pz), P(c.offsets), P(c.index), P(c.y), I(rows), I(classes), I(stride), I(flag))
+	dw := put(r, product(widen(r.cut(r.read(typ, e), classes, stride)), x, classes, width))
+	bits, partial := r.listed(z, tg, classes, stride, probabilities), r.alloc(3*classes*chunks, 8)
+	r.run("theta_norms_"+typ, P(partial), P(bits), P(r.of(typ, x)), P(pz), P(dw), I(rows), I(classes), I(stride), I(width), I(chunks), I(flag))
+	return r.finish(partial, bits, rows, classes, chunks)
+}
+
+// fusedTheta measures in the pass of an optimiser over the dW of training, with
+// a tensor before and one behind; the weights must be those without measuring.
+func (r *rig) fusedTheta(typ, gradient string, o nn.Optimizer, x, z []float32, tg *nn.Targets, width, classes, stride int) []float32 {
+	r.t.Helper()
+	rows, pieces := tg.Rows(), kernels.OptimizerPieces(width)
+	_, grad := crossEntropy(z, tg, nil, classes, false)
+	dw := product(grad, x, classes, width)
+	for i := range dw {
+		dw[i] = round(gradient, dw[i])
+	}
+	var list [2][]kernels.OptimizerTensor // measured, and not
+	for _, g := range [][]float32{r.random("f32", 40), dw, r.random("f32", 9)} {
+		w, a, b := r.random("f32", len(g)), r.random("f32", len(g)), r.random("f32", len(g))
+		for i := range b {
+			b[i] *= b[i]
+		}
+		for k := range list {
+			p := kernels.OptimizerTensor{Weight: put(r, w), State: [2]driver.Ptr{put(r, a), put(r, b)}, Shadow: r.make("bf16", len(g)), Elements: len(g)}
+			if p.Gradient = put(r, g); len(list[k]) == 1 {
+				p.Gradient, p.GradientBF16 = r.of(gradient, g), gradient == "bf16"
+				if k == 0 {
+					p.Row = width
+				}
+			}
+			list[k] = append(list[k], p)
+		}
+	}
+	r.optimise(o, list[1], 0.05, 3)
+	bits, partial := r.listed(z, tg, classes, stride, false), r.alloc(3*classes*pieces, 8)
+	args := []driver.Arg{P(bits), P(r.of(typ, x)), P(put(r, padRows(z, classes, stride)))}
+	r.launchOptimiser(o, string(o.Kind)+"_theta_"+typ, []driver.Arg{P(partial)}, args,
+		[]driver.Arg{I(1), I(rows), I(classes), I(stride), I(width), F(float32(float64(rows) * (1 + nn.LossEpsilon)))}, list[0], 0.05, 3)
+	for i := range list[0] {
+		p, q := list[0][i], list[1][i]
+		if !slices.Equal(get[uint32](r, p.Weight), get[uint32](r, q.Weight)) || !slices.Equal(get[uint16](r, p.Shadow), get[uint16](r, q.Shadow)) ||
+			!slices.Equal(get[uint32](r, p.State[0]), get[uint32](r, q.State[0])) || !slices.Equal(get[uint32](r, p.State[1]), get[uint32](r, q.State[1])) {
+			r.t.Errorf("%s, %s, %d classes of %d: tensor %d ends in other bits when theta is measured", o.Kind, gradient, classes, width, i)
+		}
+	}
+	return r.finish(partial, bits, rows, classes, pieces)
 }
 
 func TestTheta(t *testing.T) {
 	r := newRig(t)
-	for _, s := range []struct{ rows, classes, stride, width int }{{1, 1, 1, 1}, {5, 33, 40, 7}, {70, 40, 40, 64}, {300, 5, 8, 2056}, {1100, 3, 3, 33}} {
+	for _, s := range []struct{ rows, classes, stride, width int }{{1, 1, 1, 1}, {5, 33, 40, 7}, {70, 40, 40, 64}, {300, 5, 8, 2056}, {1100, 3, 3, 33}, {40, 3, 8, 8196}} {
 		x, z := r.random("bf16", s.rows*s.width), r.random("f32", s.rows*s.classes)
 		for i := range z {
 			z[i] *= 5 // some with p > 3/4
@@ -100,14 +154,21 @@ func TestTheta(t *testing.T) {
 		}
 		want := thetas(x, z, tg, s.width, s.classes, false)
 		what := fmt.Sprintf("%+v: ", s)
-		r.near(what+"from training's dW", r.theta("f32", x, z, tg, s.width, s.classes, s.stride, 0), want, 1e-4)
-		r.near(what+"from training's dW, bf16", r.theta("bf16", x, z, tg, s.width, s.classes, s.stride, 0), want, 1e-4)
-		r.near(what+"from a product", r.theta("f32", x, z, tg, s.width, s.classes, s.stride, 1), want, 1e-4)
-		for i := range z {
-			z[i] = float32(1 / (1 + math.Exp(-float64(z[i]))))
+		adam, sgd := nn.NewAdam(), nn.NewSGD(5e-4)
+		r.near(what+"from training's dW", r.fusedTheta("f32", "f32", adam, x, z, tg, s.width, s.classes, s.stride), want, 1e-4)
+		r.near(what+"of bf16 dW", r.fusedTheta("bf16", "bf16", sgd, x, z, tg, s.width, s.classes, s.stride), want, 1e-2)
+		r.shift = true
+		r.near(what+"from training's dW, SGD", r.fusedTheta("f32", "f32", sgd, x, z, tg, s.width, s.classes, s.stride), want, 1e-4)
+		r.near(what+"of bf16 x", r.fusedTheta("bf16", "f32", adam, x, z, tg, s.width, s.classes, s.stride), want, 1e-4)
+		r.shift = false
+		if s.width < 4096 {
+			r.near(what+"from a product", r.theta("f32", x, z, tg, s.width, s.classes, s.stride, false), want, 1e-4)
+			for i := range z {
+				z[i] = float32(1 / (1 + math.Exp(-float64(z[i]))))
+			}
+			want = thetas(x, z, tg, s.width, s.classes, true)
+			r.near(what+"of probabilities", r.theta("f32", x, z, tg, s.width, s.classes, s.stride, true), want, 1e-4)
 		}
-		want = thetas(x, z, tg, s.width, s.classes, true)
-		r.near(what+"of probabilities", r.theta("f32", x, z, tg, s.width, s.classes, s.stride, 2), want, 1e-4)
 		r.clean()
 	}
 }
@@ -121,7 +182,7 @@ func TestThetaLimits(t *testing.T) {
 		tg.Add(0, 1, 1)
 		tg.EndRow()
 	}
-	got := r.theta("f32", []float32{0, 0}, []float32{1, 2, -1, 3}, tg, 1, 2, 2, 0)
+	got := r.fusedTheta("f32", "f32", nn.NewAdam(), []float32{0, 0}, []float32{1, 2, -1, 3}, tg, 1, 2, 2)
 	if got[0] != 1 || got[1] != 0 {
 		t.Errorf("theta of zeros is %v, want 1 and 0", got)
 	}
@@ -130,7 +191,7 @@ func TestThetaLimits(t *testing.T) {
 	tg.EndRow()
 	tg.EndRow()
 	// g1 = -x/2 and g0 = x/2: the sum vanishes.
-	if got = r.theta("f32", []float32{1, 1}, []float32{0, 0}, tg, 1, 1, 1, 1); !math.IsInf(float64(got[0]), 1) {
+	if got = r.theta("f32", []float32{1, 1}, []float32{0, 0}, tg, 1, 1, 1, false); !math.IsInf(float64(got[0]), 1) {
 		t.Errorf("theta of opposite pulls is %v, want +Inf", got)
 	}
 }
@@ -160,7 +221,7 @@ func TestThetaGolden(t *testing.T) {
 				g.TAll[c] = 0
 			}
 		}
-		got := r.theta("f32", x, z, tg, len(g.X[0]), len(g.Logits[0]), len(g.Logits[0]), 0)
+		got := r.fusedTheta("f32", "f32", nn.NewAdam(), x, z, tg, len(g.X[0]), len(g.Logits[0]), len(g.Logits[0]))
 		r.near(fmt.Sprintf("batch %d", i), got, g.TAll, 3e-5)
 		r.clean()
 	}

@@ -23,7 +23,8 @@ type cudaAPI struct {
 	cuMemFree                   uintptr `c:"cuMemFree_v2"`
 	cuMemHostAlloc              uintptr
 	cuMemFreeHost               uintptr
-	cuStreamCreate              uintptr
+	cuStreamCreateWithPriority  uintptr
+	cuCtxGetStreamPriorityRange uintptr
 	cuStreamDestroy             uintptr `c:"cuStreamDestroy_v2"`
 	cuStreamSynchronize         uintptr
 	cuStreamWaitEvent           uintptr

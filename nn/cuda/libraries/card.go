@@ -207,8 +207,32 @@ func (c *card) FreeHost(p unsafe.Pointer) error {
 // NewStream implements driver.Card. The stream does not wait for the null
 // stream, which nothing here uses.
 func (c *card) NewStream() (driver.Stream, error) {
+	_, greatest, err := c.priorities()
+	if err != nil {
+		return 0, err
+	}
+	return c.newStream(greatest)
+}
+
+// NewYieldingStream implements driver.Card.
+func (c *card) NewYieldingStream() (driver.Stream, error) {
+	least, _, err := c.priorities()
+	if err != nil {
+		return 0, err
+	}
+	return c.newStream(least)
+}
+
+// priorities are those that streams can have; the greatest is the lowest number.
+func (c *card) priorities() (least, greatest int32, err error) {
+	p := new([2]int32)
+	err = c.cuda("cuCtxGetStreamPriorityRange", c.cuCtxGetStreamPriorityRange, uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(&p[1])))
+	return p[0], p[1], err
+}
+
+func (c *card) newStream(priority int32) (driver.Stream, error) {
 	s := new(driver.Stream)
-	if err := c.cuda("cuStreamCreate", c.cuStreamCreate, uintptr(unsafe.Pointer(s)), streamNonBlocking); err != nil {
+	if err := c.cuda("cuStreamCreateWithPriority", c.cuStreamCreateWithPriority, uintptr(unsafe.Pointer(s)), streamNonBlocking, uintptr(priority)); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()

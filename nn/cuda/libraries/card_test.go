@@ -10,6 +10,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ebitengine/purego"
+
 	"sdnn/nn/cuda/driver"
 )
 
@@ -281,17 +283,18 @@ func TestErrorsOfEachCall(t *testing.T) {
 	must(t, err)
 	ignored := func(_ any, err error) error { return err }
 	for name, call := range map[string]func() error{
-		"cuCtxSetCurrent":     func() error { return c.Zero(p, 4, s) },
-		"cuMemGetInfo_v2":     func() error { return ignored(c.MemoryFree()) },
-		"cuMemAlloc_v2":       func() error { return ignored(c.Alloc(16)) },
-		"cuMemHostAlloc":      func() error { return ignored(c.AllocHost(16)) },
-		"cuStreamCreate":      func() error { return ignored(c.NewStream()) },
-		"cuStreamSynchronize": func() error { return c.SyncStream(s) },
-		"cuStreamWaitEvent":   func() error { return c.Wait(s, e) },
-		"cuEventCreate":       func() error { return ignored(c.NewEvent()) },
-		"cuEventRecord":       func() error { return c.Record(e, s) },
-		"cuEventSynchronize":  func() error { return c.SyncEvent(e) },
-		"cuEventQuery":        func() error { return ignored(c.EventDone(e)) },
+		"cuCtxSetCurrent":             func() error { return c.Zero(p, 4, s) },
+		"cuMemGetInfo_v2":             func() error { return ignored(c.MemoryFree()) },
+		"cuMemAlloc_v2":               func() error { return ignored(c.Alloc(16)) },
+		"cuMemHostAlloc":              func() error { return ignored(c.AllocHost(16)) },
+		"cuStreamCreateWithPriority":  func() error { return ignored(c.NewStream()) },
+		"cuCtxGetStreamPriorityRange": func() error { return ignored(c.NewYieldingStream()) },
+		"cuStreamSynchronize":         func() error { return c.SyncStream(s) },
+		"cuStreamWaitEvent":           func() error { return c.Wait(s, e) },
+		"cuEventCreate":               func() error { return ignored(c.NewEvent()) },
+		"cuEventRecord":               func() error { return c.Record(e, s) },
+		"cuEventSynchronize":          func() error { return c.SyncEvent(e) },
+		"cuEventQuery":                func() error { return ignored(c.EventDone(e)) },
 		"cuMemcpyHtoDAsync_v2": func() error {
 			return c.CopyToCard(p, h, 64, s)
 		},
@@ -406,5 +409,23 @@ func TestStepAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { must(t, call()) }); n != 0 {
 			t.Errorf("%s allocates %g times", name, n)
 		}
+	}
+}
+
+// Streams go before those that yield.
+func TestPriorities(t *testing.T) {
+	c, stubs := openStub(t)
+	var priority func() int32
+	purego.RegisterLibFunc(&priority, stubs.cuda.handle, "stub_priority")
+	for _, k := range []struct {
+		make func() (driver.Stream, error)
+		want int32
+	}{{c.NewStream, -5}, {c.NewYieldingStream, 0}} {
+		s, err := k.make()
+		must(t, err)
+		if got := priority(); got != k.want {
+			t.Errorf("priority %d, want %d", got, k.want)
+		}
+		must(t, c.DestroyStream(s))
 	}
 }

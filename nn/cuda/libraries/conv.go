@@ -21,6 +21,8 @@ type conv struct {
 	plan      descriptor
 	workspace int
 	ids       []int64 // of Run's operands
+	skip      int     // candidates that are still to be passed over
+	refused   error   // why the one asked for cannot be planned
 
 	mu     sync.Mutex
 	closed bool
@@ -116,7 +118,9 @@ var order = [...][]int64{
 }
 
 // choose plans the convolution with the first engine that the heuristics name,
-// that computes what is asked for, and that can run. The lists of cuDNN's two
+// that computes what is asked for, and that can run. A later candidate is one of
+// those that compute it, whether it can run or not: to know that of all would take
+// the planning of each, a tenth of a second. The lists of cuDNN's two
 // heuristics come first, then that of engines which run whatever the shape.
 func (v *conv) choose(spec driver.ConvSpec) (err error) {
 	graph, err := v.graph(spec)
@@ -124,12 +128,19 @@ func (v *conv) choose(spec driver.ConvSpec) (err error) {
 		return err
 	}
 	var last error
+	v.skip = spec.Candidate
 	for _, mode := range []int32{dnnHeurA, dnnHeurB, dnnHeurFallback} {
 		found, err := v.fromList(graph, mode, spec)
 		if found {
 			return nil
 		}
+		if v.refused != nil {
+			return fmt.Errorf("candidate %d: %w", spec.Candidate, v.refused)
+		}
 		last = cmp.Or(err, last)
+	}
+	if v.skip < spec.Candidate {
+		return driver.ErrNoCandidate
 	}
 	return cmp.Or(last, errors.New("cuDNN has no engine that computes this, as exactly as asked for, in the workspace allowed"))
 }
@@ -159,8 +170,16 @@ func (v *conv) fromList(graph descriptor, mode int32, spec driver.ConvSpec) (fou
 	var last error
 	for _, config := range configs[:n] {
 		fit, err := v.computes(&temporary, config, spec)
+		if fit && v.skip > 0 {
+			v.skip--
+			continue
+		}
 		if err == nil && fit {
 			found, err = v.planWith(config, spec.WorkspaceLimit)
+			if !found && spec.Candidate > 0 {
+				v.refused = cmp.Or(err, errors.New("it needs more workspace than allowed"))
+				return false, nil
+			}
 		}
 		if found {
 			return true, nil

@@ -80,11 +80,10 @@ func (l *loader) companions(lib *library, visible bool, patterns ...string) {
 // set is one major version of CUDA, complete.
 type set struct {
 	major      int
+	compiler   *Compiler
 	ltLib      *library
-	rtcLib     *library
 	dnnLib     *library
 	ltAPI      *cublasLtAPI
-	rtcAPI     *nvrtcAPI
 	dnnAPI     *cudnnAPI
 	dnnVersion int
 }
@@ -121,11 +120,9 @@ func (l *loader) loadMajor(major int) (*set, int, error) {
 	} else {
 		l.companions(s.ltLib, false, fmt.Sprintf("libcublas.so.%d", major))
 	}
-	name = fmt.Sprintf("libnvrtc.so.%d", major)
-	if s.rtcLib = l.find(name, l.list); s.rtcLib == nil {
-		missing = append(missing, name)
-	} else {
-		l.companions(s.rtcLib, false, fmt.Sprintf("libnvrtc-builtins.so.%d*", major))
+	rtc := l.nvrtc(major)
+	if rtc == nil {
+		missing = append(missing, fmt.Sprintf("libnvrtc.so.%d", major))
 	}
 	dnn, other, err := l.cudnn(major)
 	if err != nil {
@@ -138,22 +135,35 @@ func (l *loader) loadMajor(major int) (*set, int, error) {
 		if other != "" {
 			l.note(other)
 		}
-		return nil, len(missing), &MissingError{
-			Names: missing, Looked: l.labels(l.list), Failed: slices.Clone(l.failed),
-			Install: fmt.Sprintf("install CUDA %d's libraries (pip install %s) or name their folders in %s", major, packages(major), PathVariable),
-		}
+		return nil, len(missing), l.missing(major, missing...)
 	}
-	s.dnnLib, s.dnnAPI = dnn.library, dnn.api
-	s.ltAPI, s.rtcAPI = new(cublasLtAPI), new(nvrtcAPI)
+	s.dnnLib, s.dnnAPI, s.ltAPI = dnn.library, dnn.api, new(cublasLtAPI)
 	if err := s.ltLib.bind(s.ltAPI); err != nil {
 		return nil, 1, err
 	}
-	if err := s.rtcLib.bind(s.rtcAPI); err != nil {
+	if s.compiler, err = newCompiler(rtc); err != nil {
 		return nil, 1, err
 	}
 	version, _, _ := purego.SyscallN(s.dnnAPI.cudnnGetVersion)
 	s.dnnVersion = int(version)
 	return s, 0, nil
+}
+
+// nvrtc finds the compiler of a major version, with its library of built-in functions.
+func (l *loader) nvrtc(major int) *library {
+	lib := l.find(fmt.Sprintf("libnvrtc.so.%d", major), l.list)
+	if lib != nil {
+		l.companions(lib, false, fmt.Sprintf("libnvrtc-builtins.so.%d*", major))
+	}
+	return lib
+}
+
+// missing is the error of libraries of a major version that were not found.
+func (l *loader) missing(major int, names ...string) error {
+	return &MissingError{
+		Names: names, Looked: l.labels(l.list), Failed: slices.Clone(l.failed),
+		Install: fmt.Sprintf("install CUDA %d's libraries (pip install %s) or name their folders in %s", major, packages(major), PathVariable),
+	}
 }
 
 func (l *loader) note(text string) {

@@ -95,6 +95,14 @@ func dataType(t driver.Type) uintptr {
 
 // plan describes the product and chooses a kernel.
 func (m *matmul) plan(workspaceLimit int) error {
+	if err := m.setUp(); err != nil {
+		return err
+	}
+	return m.choose(workspaceLimit)
+}
+
+// setUp describes the product. It needs no card.
+func (m *matmul) setUp() error {
 	c, spec := m.c, m.spec
 	compute := uintptr(computeF32)
 	if spec.AB == driver.F32 && spec.Math == driver.MathTF32 {
@@ -140,10 +148,7 @@ func (m *matmul) plan(workspaceLimit int) error {
 			return err
 		}
 	}
-	if err := m.layouts(); err != nil {
-		return err
-	}
-	return m.choose(workspaceLimit)
+	return m.layouts()
 }
 
 // describe sets an attribute of the description.
@@ -188,45 +193,58 @@ func (m *matmul) layouts() error {
 	return nil
 }
 
-// choose takes the first kernel of the heuristics' list that can run.
+// preference says what a kernel may need. cublasLtMatmulPreferenceDestroy ends it.
 //
 // Partial sums of a split K are kept in float32: the scheme that keeps them in
 // the result's type would round bf16 more than once.
-func (m *matmul) choose(workspaceLimit int) (err error) {
-	c := m.c
-	pref := new(uintptr)
+func (m *matmul) preference(workspaceLimit int) (uintptr, error) {
+	c, pref := m.c, new(uintptr)
 	if err := c.lt("cublasLtMatmulPreferenceCreate", c.ltAPI.cublasLtMatmulPreferenceCreate, uintptr(unsafe.Pointer(pref))); err != nil {
-		return err
+		return 0, err
 	}
-	defer func() {
-		destroyed := c.lt("cublasLtMatmulPreferenceDestroy", c.ltAPI.cublasLtMatmulPreferenceDestroy, *pref)
-		err = cmp.Or(err, destroyed)
-	}()
 	prefer := func(attribute uintptr, value uint64, size uintptr) error {
 		return c.lt("cublasLtMatmulPreferenceSetAttribute", c.ltAPI.cublasLtMatmulPreferenceSetAttribute, *pref, attribute, uintptr(unsafe.Pointer(&value)), size)
 	}
-	if err := prefer(ltPrefWorkspace, uint64(max(0, workspaceLimit)), 8); err != nil {
-		return err
-	}
-	if err := prefer(ltPrefReduction, ltReduceInPlace|ltReduceCompute, 4); err != nil {
-		return err
-	}
+	err := cmp.Or(prefer(ltPrefWorkspace, uint64(max(0, workspaceLimit)), 8), prefer(ltPrefReduction, ltReduceInPlace|ltReduceCompute, 4))
 	for _, a := range []uintptr{ltPrefAlignA, ltPrefAlignB, ltPrefAlignC, ltPrefAlignD} {
-		if err := prefer(a, alignment, 4); err != nil {
-			return err
-		}
+		err = cmp.Or(err, prefer(a, alignment, 4))
+	}
+	return *pref, err
+}
+
+// choose takes the first kernel of the heuristics' list that can run, or the
+// candidate asked for of those that can.
+func (m *matmul) choose(workspaceLimit int) (err error) {
+	c := m.c
+	pref, err := m.preference(workspaceLimit)
+	if pref != 0 {
+		defer func() {
+			destroyed := c.lt("cublasLtMatmulPreferenceDestroy", c.ltAPI.cublasLtMatmulPreferenceDestroy, pref)
+			err = cmp.Or(err, destroyed)
+		}()
+	}
+	if err != nil {
+		return err
 	}
 	const want = 8
 	results, n := make([]heuristicResult, want), new(int32)
 	if err := c.lt("cublasLtMatmulAlgoGetHeuristic", c.ltAPI.cublasLtMatmulAlgoGetHeuristic, c.ltHandle, m.desc,
-		m.b, m.a, m.d, m.d, *pref, want, uintptr(unsafe.Pointer(&results[0])), uintptr(unsafe.Pointer(n))); err != nil {
+		m.b, m.a, m.d, m.d, pref, want, uintptr(unsafe.Pointer(&results[0])), uintptr(unsafe.Pointer(n))); err != nil {
 		return err
 	}
+	run := 0
 	for _, r := range results[:*n] {
-		if r.state == ltSuccess && int(r.workspace) <= workspaceLimit {
+		if r.state != ltSuccess || int(r.workspace) > workspaceLimit {
+			continue
+		}
+		if run == m.spec.Candidate {
 			m.heuristic = r
 			return nil
 		}
+		run++
+	}
+	if run > 0 {
+		return driver.ErrNoCandidate
 	}
 	return &driver.Error{Call: "cublasLtMatmulAlgoGetHeuristic", Code: ltNotSupported, Text: fmt.Sprintf("no kernel that needs at most %d bytes of workspace", workspaceLimit)}
 }

@@ -56,7 +56,7 @@ func loadDriver(m machine) (*base, error) {
 	}
 	if err := b.check("cuInit", b.cuInit, 0); err != nil {
 		if e, ok := err.(*driver.Error); ok && e.Code == cudaNoDevice {
-			return nil, &UnfitError{What: "the NVIDIA driver finds no card" + hidden(m)}
+			return nil, m.noCard()
 		}
 		return nil, &UnfitError{What: "the NVIDIA driver does not start (" + err.Error() + ")", Install: "see whether nvidia-smi works"}
 	}
@@ -69,6 +69,20 @@ func loadDriver(m machine) (*base, error) {
 		return nil, &UnfitError{What: "the NVIDIA driver supports CUDA " + cudaVersion(b.version) + " only", Install: "install driver 525 or newer, for CUDA 12"}
 	}
 	return b, nil
+}
+
+// noCard says why the driver finds no card. Its library starts without the
+// kernel module too, and in a container that was not given a card.
+func (m machine) noCard() error {
+	const module = "/proc/driver/nvidia/version"
+	if _, err := os.Stat(m.root + module); err == nil {
+		return &UnfitError{What: "the NVIDIA driver finds no card" + hidden(m), Install: "see whether nvidia-smi lists one"}
+	}
+	if _, err := os.Stat(m.root + "/usr/lib/wsl/lib"); err == nil {
+		return &UnfitError{What: "the NVIDIA driver finds no card" + hidden(m), Install: "see whether nvidia-smi works in Windows and here"}
+	}
+	return &UnfitError{What: "the NVIDIA driver's library is here, but its kernel module is not loaded (there is no " + module + ")",
+		Install: "on a machine with a card see whether nvidia-smi works; a container must be given the card (docker run --gpus all)"}
 }
 
 // hidden says whether the environment hides cards.
@@ -206,7 +220,7 @@ func survey(m machine) (r Report) {
 	r.Libraries = []Library{
 		{"cublasLt", fmt.Sprintf("%d.%d.%d", lt/10000, lt/100%100, lt%100), s.ltLib.file()},
 		{"cudnn", fmt.Sprintf("%d.%d.%d", dnn/10000, dnn/100%100, dnn%100), s.dnnLib.file()},
-		{"nvrtc", fmt.Sprintf("%d.%d", rtc/1000, rtc%1000/10), s.rtcLib.file()},
+		{"nvrtc", fmt.Sprintf("%d.%d", rtc/1000, rtc%1000/10), s.compiler.lib.file()},
 	}
 	return r
 }
@@ -214,7 +228,5 @@ func survey(m machine) (r Report) {
 // versions are the libraries' own numbers; NVRTC's in the manner of CUDA's, 12060 for 12.6.
 func (s *set) versions() map[string]int {
 	lt, _, _ := purego.SyscallN(s.ltAPI.cublasLtGetVersion)
-	major, minor := new(int32), new(int32)
-	_, _, _ = purego.SyscallN(s.rtcAPI.nvrtcVersion, uintptr(unsafe.Pointer(major)), uintptr(unsafe.Pointer(minor)))
-	return map[string]int{"cublasLt": int(lt), "cudnn": s.dnnVersion, "nvrtc": int(*major)*1000 + int(*minor)*10}
+	return map[string]int{"cublasLt": int(lt), "cudnn": s.dnnVersion, "nvrtc": s.compiler.Version()}
 }

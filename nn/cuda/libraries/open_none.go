@@ -21,6 +21,18 @@ func why() string {
 // Open fails: this program has no CUDA.
 func Open(int) (driver.Card, error) { return nil, errSystem }
 
+// Compiler is NVRTC; there is none here.
+type Compiler struct{}
+
+// OpenCompiler fails: this program has no CUDA.
+func OpenCompiler() (*Compiler, error) { return nil, errSystem }
+
+// Version is 0.
+func (*Compiler) Version() int { return 0 }
+
+// Compile fails.
+func (*Compiler) Compile(_, _ int, _, _ string) ([]byte, string, error) { return nil, "", errSystem }
+
 // Survey says that this program has no CUDA.
 func Survey() Report { return Report{Missing: errSystem} }
 

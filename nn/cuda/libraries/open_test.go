@@ -80,13 +80,29 @@ func TestUnfitDriversAndLibraries(t *testing.T) {
 		says string
 	}{
 		{"driver of CUDA 11.8", replaced(t, "libcuda.so.1", "cuda.c", "-DSTUB_VERSION=11080"), "supports CUDA 11.8 only: install driver 525 or newer"},
-		{"no card", replaced(t, "libcuda.so.1", "cuda.c", "-DSTUB_CARDS=0"), "finds no card"},
+		{"no kernel module", replaced(t, "libcuda.so.1", "cuda.c", "-DSTUB_CARDS=0"), "its kernel module is not loaded (there is no /proc/driver/nvidia/version): on a machine with a card see whether nvidia-smi works; a container must be given the card"},
 		{"a library that is something else", replaced(t, "libnvrtc.so.12", "sublibrary.c", "-DSUBLIBRARY=x"), "has no function nvrtcVersion"},
 		{"a driver that is something else", replaced(t, "libcuda.so.1", "sublibrary.c", "-DSUBLIBRARY=x"), "has no function cuInit"},
 		{"cuDNN for CUDA 13", replaced(t, "libcudnn.so.9", "cudnn.c", "-DSTUB_CUDART=13000"), "libcudnn.so.9 is for CUDA 13: install CUDA 12's libraries"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.says) || strings.Contains(c.err.Error(), "\n") {
 			t.Errorf("%s: %v, want %q", c.what, c.err, c.says)
+		}
+	}
+}
+
+// A driver that is loaded and has no card says so; on Windows' Linux there is no module to look for.
+func TestNoCard(t *testing.T) {
+	for file, says := range map[string]string{
+		"proc/driver/nvidia/version": "the NVIDIA driver finds no card: see whether nvidia-smi lists one",
+		"usr/lib/wsl/lib/x":          "the NVIDIA driver finds no card: see whether nvidia-smi works in Windows and here",
+	} {
+		dir := t.TempDir()
+		install(t, dir, "libcuda.so.1", "cuda.c", "-DSTUB_CARDS=0")
+		m := testMachine(t, map[string]string{PathVariable: dir})
+		folder(t, m.root, file)
+		if _, err := open(m, 0); err == nil || err.Error() != says {
+			t.Errorf("with %s: %v", file, err)
 		}
 	}
 }
@@ -99,6 +115,37 @@ func TestNoSuchCard(t *testing.T) {
 		if _, ok := errors.AsType[*UnfitError](err); !ok || !strings.Contains(err.Error(), "the driver finds 2") {
 			t.Errorf("card %d: %v", index, err)
 		}
+	}
+}
+
+// The compiler needs neither a driver nor the other libraries.
+func TestOpenCompiler(t *testing.T) {
+	dir := t.TempDir()
+	m := testMachine(t, map[string]string{PathVariable: dir})
+	_, err := openCompiler(m)
+	if missing, ok := errors.AsType[*MissingError](err); !ok || !slices.Equal(missing.Names, []string{"libnvrtc.so.12"}) || !strings.Contains(missing.Install, "nvidia-cuda-nvrtc-cu12") {
+		t.Errorf("without NVRTC: %v", err)
+	}
+	install(t, dir, "libnvrtc.so.12", "nvrtc.c")
+	c, err := openCompiler(m)
+	must(t, err)
+	if v := c.Version(); v != 12060 {
+		t.Errorf("version %d", v)
+	}
+	for capability, want := range map[int]string{75: "CUBIN sm_75\n", 90: "CUBIN sm_90\n", 120: "PTX compute_90\n"} {
+		if code, _, err := c.Compile(capability/10, capability%10, "probe.cu", probeSource); err != nil || !strings.HasPrefix(string(code), want) {
+			t.Errorf("for %d: %.30q, %v", capability, code, err)
+		}
+	}
+	if _, _, err := c.Compile(7, 0, "probe.cu", probeSource); err == nil || !strings.Contains(err.Error(), "compute capability 7.0") {
+		t.Errorf("for a card that NVRTC does not know any more: %v", err)
+	}
+	install(t, dir, "libnvrtc.so.13", "sublibrary.c", "-DSUBLIBRARY=x")
+	if _, err := openCompiler(m); err == nil || !strings.Contains(err.Error(), "libnvrtc.so.13 has no function nvrtcVersion") {
+		t.Errorf("with something else: %v", err)
+	}
+	if s := control(t, dir, "libnvrtc.so.12"); s.live() != 0 || s.problem() != "" {
+		t.Errorf("%d programs are left; %s", s.live(), s.problem())
 	}
 }
 

@@ -3,6 +3,7 @@
 package libraries
 
 import (
+	"errors"
 	"math"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,59 @@ func TestChoiceOfTheEngine(t *testing.T) {
 	_, err = c.PlanConv(driver.ConvSpec{N: 1, H: 2, W: 2, C: 1, O: 1, K: 1, Stride: 1, WorkspaceLimit: 10})
 	if err == nil || !strings.Contains(err.Error(), "cuDNN has no engine") {
 		t.Errorf("with too little workspace: %v", err)
+	}
+}
+
+// Candidates are those of the library's list that compute what is asked for, in
+// its order, until there are no more; one that cannot be planned leaves nothing.
+func TestCandidates(t *testing.T) {
+	c, stubs := openStub(t)
+	for candidate, want := range []int{50, 25, -1} {
+		m, err := c.PlanMatmul(driver.MatmulSpec{M: 1, N: 1, K: 1, Candidate: candidate}, 100)
+		if want < 0 {
+			if !errors.Is(err, driver.ErrNoCandidate) {
+				t.Errorf("product: got %v, want ErrNoCandidate", err)
+			}
+			continue
+		}
+		must(t, err)
+		if m.Workspace() != want {
+			t.Errorf("candidate %d wants a workspace of %d, want %d", candidate, m.Workspace(), want)
+		}
+	}
+	s := newStream(t, c)
+	var engine func() int32
+	purego.RegisterLibFunc(&engine, stubs.dnn.handle, "stub_engine")
+	p, err := c.Alloc(1024)
+	must(t, err)
+	clean := stubs.dnn.live()
+	seen, refused := 0, 0
+	for candidate := range 20 {
+		spec := driver.ConvSpec{N: 1, H: 2, W: 2, C: 1, O: 1, K: 1, Stride: 1, Type: driver.BF16, WorkspaceLimit: 1000, Candidate: candidate}
+		v, err := c.PlanConv(spec)
+		if errors.Is(err, driver.ErrNoCandidate) {
+			break
+		}
+		if err != nil && candidate > 0 {
+			refused++ // 1 wants more workspace, 2 cannot be planned
+			if n := stubs.dnn.live(); n != clean {
+				t.Fatalf("candidate %d, refused, leaves %d objects", candidate, n-clean)
+			}
+			continue
+		}
+		must(t, err)
+		must(t, v.Run(p, p.Add(64), p.Add(128), workspace(t, c, s, v.Workspace()), s))
+		if first := engine(); candidate == 0 && first != 0 {
+			t.Errorf("candidate 0 is engine %d", first)
+		}
+		must(t, v.Close())
+		if n := stubs.dnn.live(); n != clean {
+			t.Fatalf("candidate %d leaves %d objects", candidate, n-clean)
+		}
+		seen++
+	}
+	if seen < 3 || refused != 2 || seen+refused == 20 {
+		t.Errorf("%d candidates of a convolution, %d refused", seen, refused)
 	}
 }
 

@@ -6,8 +6,9 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 
-struct __attribute__((aligned(16))) uint4 { unsigned x, y, z, w; };
-struct __attribute__((aligned(8))) uint2 { unsigned x, y; };
+// As vectors, which clang does not take apart; NVRTC keeps its structures whole.
+typedef unsigned uint4 __attribute__((ext_vector_type(4)));
+typedef unsigned uint2 __attribute__((ext_vector_type(2)));
 struct uint3 { unsigned x, y, z; };
 struct dim3 {
 	unsigned x, y, z;
@@ -34,5 +35,6 @@ __device__ float __uint_as_float(unsigned u) { return __builtin_bit_cast(float, 
 __device__ unsigned __float_as_uint(float f) { return __builtin_bit_cast(unsigned, f); }
 __device__ __attribute__((convergent)) float __shfl_xor_sync(unsigned mask, float v, int d);
 __device__ unsigned atomicOr(unsigned *p, unsigned v) { return __atomic_fetch_or(p, v, 0); }
+__device__ void __threadfence() { __nvvm_membar_gl(); }
 __device__ int atomicAdd(int *p, int v) { return __atomic_fetch_add(p, v, 0); }
 __device__ int min(int a, int b) { return a < b ? a : b; }

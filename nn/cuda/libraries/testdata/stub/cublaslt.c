@@ -122,13 +122,13 @@ cublasStatus_t CUBLASWINAPI cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t ligh
 	if (p->reduction != 3 || p->align[0] != 16 || p->align[1] != 16 || p->align[2] != 16 || p->align[3] != 16) problem("preferences");
 	*returnAlgoCount = 0;
 	if (!fits((struct desc *)operationDesc, (struct layout *)Adesc, (struct layout *)Bdesc, (struct layout *)Ddesc)) return NOT_SUPPORTED;
-	// One that cannot run, one that wants as much workspace as there may be.
-	for (int i = 0; i < 2 && i < requestedAlgoCount; i++) {
+	// One that cannot run, one that wants half of the workspace there may be, and one a quarter.
+	for (int i = 0; i < 3 && i < requestedAlgoCount; i++) {
 		cublasLtMatmulHeuristicResult_t *r = &heuristicResultsArray[i];
 		memset(r, 0, sizeof *r);
 		r->algo.data[0] = ALGO;
 		r->algo.data[7] = i;
-		r->workspaceSize = i ? p->workspace / 2 : 0;
+		r->workspaceSize = i ? p->workspace / (2 * i) : 0;
 		r->state = i ? 0 : NOT_SUPPORTED;
 		*returnAlgoCount = i + 1;
 	}
@@ -154,7 +154,7 @@ cublasStatus_t CUBLASWINAPI cublasLtMatmul(cublasLtHandle_t lightHandle, cublasL
 	CHECK(lightHandle, HANDLE); CHECK(computeDesc, DESC); CHECK(Adesc, LAYOUT); CHECK(Bdesc, LAYOUT); CHECK(Cdesc, LAYOUT); CHECK(Ddesc, LAYOUT); CHECK(algo, ALGO);
 	struct desc *d = (struct desc *)computeDesc;
 	struct layout *a = (struct layout *)Adesc, *b = (struct layout *)Bdesc, *l = (struct layout *)Ddesc;
-	if (C != D || Cdesc != Ddesc || algo->data[7] != 1 || !stream) problem("cublasLtMatmul: C %p, D %p, algorithm %d, stream %p", C, D, (int)algo->data[7], (void *)stream);
+	if (C != D || Cdesc != Ddesc || (algo->data[7] != 1 && algo->data[7] != 2) || !stream) problem("cublasLtMatmul: C %p, D %p, algorithm %d, stream %p", C, D, (int)algo->data[7], (void *)stream);
 	if (workspaceSizeInBytes && (!workspace || ((char *)workspace)[workspaceSizeInBytes - 1] != 'w')) problem("workspace of %zu bytes", workspaceSizeInBytes);
 	if (!fits(d, a, b, l)) return NOT_SUPPORTED;
 	uint64_t inner = d->trans[0] ? a->rows : a->cols;

@@ -158,9 +158,18 @@ static void queue(CUstream s, struct op op) {
 	*s->capture->last = o;
 	s->capture->last = &o->next;
 }
-CUresult CUDAAPI cuStreamCreate(CUstream *phStream, unsigned int Flags) {
+static int lastPriority;
+int stub_priority(void) { return lastPriority; }
+CUresult CUDAAPI cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPriority) {
 	CONTEXT();
-	if (Flags != 1) problem("cuStreamCreate: flags %u", Flags);
+	*leastPriority = 0;
+	*greatestPriority = -5;
+	return 0;
+}
+CUresult CUDAAPI cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int priority) {
+	CONTEXT();
+	if (flags != 1 || (priority != 0 && priority != -5)) problem("cuStreamCreateWithPriority: flags %u, priority %d", flags, priority);
+	lastPriority = priority;
 	*phStream = add('s', sizeof(struct CUstream_st));
 	(*phStream)->capture = NULL;
 	return 0;
