@@ -123,22 +123,42 @@ func (l *lowering) elementwise(n *nn.Node, kernel string) {
 // what the dropout let pass says all: where its output is positive, so was the
 // ReLU's, and it was kept.
 func (l *lowering) reluBackward(n *nn.Node) {
-	drop := l.writer[n.In[0]]
-	if !is[nn.Dropout](drop) || l.onlyReader(n.In[0]) != n {
-		l.elementwise(n, "relu_backward_")
-		return
+	in, kind, kernel, scale := []*nn.Value{n.In[0], n.In[1]}, n.Op.Kind(), "relu_backward_", float32(1)
+	if drop := l.writer[n.In[0]]; is[nn.Dropout](drop) && l.onlyReader(n.In[0]) == n && l.done[drop] {
+		if forward := l.dropoutOf(n.In[1], drop.Op.(nn.Dropout)); forward != nil {
+			in, kind, kernel, scale = []*nn.Value{drop.In[0], forward.Out[0]}, "dropout+relu-backward", "relu_dropout_backward_", float32(1/(1-drop.Op.(nn.Dropout).Rate))
+		}
 	}
-	forward := l.dropoutOf(n.In[1], drop.Op.(nn.Dropout))
-	if forward == nil || !l.done[drop] {
-		l.elementwise(n, "relu_backward_")
-		return
-	}
-	t := l.typeOf(drop.In[0])
+	t := l.typeOf(in[0])
+	in[1] = l.in(in[1], t)
 	l.setType(n.Out[0], t)
-	in := []*nn.Value{drop.In[0], l.in(forward.Out[0], t)}
-	scale := float32(1 / (1 - drop.Op.(nn.Dropout).Rate))
-	l.emit("dropout+relu-backward", in, n.Out, func(b *binder) []launch {
-		return b.call("relu_dropout_backward_"+suffix(t), b.place(n.Out[0]), b.place(in[0]), b.place(in[1]), b.count(n.Out[0]), scale)
+	for _, r := range l.readers[n.Out[0]] {
+		if is[nn.ColumnSum](r) {
+			l.done[r] = true
+			l.reluBackwardSum(n, r, in, kind, scale)
+			return
+		}
+	}
+	l.emit(kind, in, n.Out, func(b *binder) []launch {
+		args := []any{b.place(n.Out[0]), b.place(in[0]), b.place(in[1]), b.count(n.Out[0])}
+		if kernel != "relu_backward_" {
+			args = append(args, scale)
+		}
+		return b.call(kernel+suffix(t), args...)
+	}).inPlace(0)
+}
+
+// reluBackwardSum lowers the gradient of a ReLU with its column sums: that of
+// the bias of the dense layer before it.
+func (l *lowering) reluBackwardSum(n, sum *nn.Node, in []*nn.Value, kind string, scale float32) {
+	dx, t := n.Out[0], l.typeOf(n.Out[0])
+	c, per := channels(dx), dx.Width()/channels(dx)
+	partial := l.temp(func(rows int) int { return 4 * c * slicesOf(rows*per, c) })
+	l.emit(kind+"+column-sum", in, []*nn.Value{dx, sum.Out[0], partial}, func(b *binder) []launch {
+		rows := b.rows * per
+		slices := slicesOf(rows, c)
+		return b.call("relu_backward_sum_"+suffix(t), b.place(sum.Out[0]), b.place(partial), b.s.counters, b.place(dx), b.place(in[0]), b.place(in[1]),
+			rows, c, slices, scale)
 	}).inPlace(0)
 }
 

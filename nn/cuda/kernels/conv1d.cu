@@ -38,6 +38,42 @@ KERNEL column_sum_f32(float *y, float *partial, int *counters, const float *x, i
 //@ y[channels] partial[slices*channels] counters[65535] x[rows*channels]
 KERNEL column_sum_bf16(float *y, float *partial, int *counters, const bf16 *x, int rows, int channels, int slices) { sum_columns(y, partial, counters, x, rows, channels); }
 
+// The gradient of a ReLU, dropout behind it or not, and its column sums, the
+// gradient of the bias before it: relu_backward or relu_dropout_backward, and
+// column_sum of what they write, to the bit.
+template <class T, int V> struct relu_summing {
+	enum { turns = 2 };
+	T *dx;
+	const T *dy, *y;
+	int channels;
+	float scale;
+	reg<V> sum[1];
+	__device__ __forceinline__ void begin(int) {}
+	__device__ __forceinline__ void row(int r, int c) {
+		u64 at = (u64)r * channels + c;
+		reg<V> d = load<T, V>(dy + at), v = load<T, V>(y + at);
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			d.f[i] = rounded<T>(choose(v.f[i] > 0.0f, d.f[i] * scale, 0.0f));
+			sum[0].f[i] += d.f[i];
+		}
+		store<T, V>(dx + at, d);
+	}
+};
+
+template <class T> DEVICE void relu_sum(float *db, float *partial, int *counters, T *dx, const T *dy, const T *y, int rows, int channels, float scale) {
+	const int V = vec<T>::n;
+	if (channels % V == 0 && aligned(dx) && aligned(dy) && aligned(y))
+		sum_rows<V, 1>(relu_summing<T, V>{dx, dy, y, channels, scale}, column{db}, partial, counters, rows, channels);
+	else
+		sum_rows<1, 1>(relu_summing<T, 1>{dx, dy, y, channels, scale}, column{db}, partial, counters, rows, channels);
+}
+
+//@ db[channels] partial[slices*channels] counters[65535] dx[rows*channels] dy[rows*channels] y[rows*channels]
+KERNEL relu_backward_sum_f32(float *db, float *partial, int *counters, float *dx, const float *dy, const float *y, int rows, int channels, int slices, float scale) { relu_sum(db, partial, counters, dx, dy, y, rows, channels, scale); }
+//@ db[channels] partial[slices*channels] counters[65535] dx[rows*channels] dy[rows*channels] y[rows*channels]
+KERNEL relu_backward_sum_bf16(float *db, float *partial, int *counters, bf16 *dx, const bf16 *dy, const bf16 *y, int rows, int channels, int slices, float scale) { relu_sum(db, partial, counters, dx, dy, y, rows, channels, scale); }
+
 // ---- convolution, ReLU, max-pool: a row of the walk is a window
 
 // The four inputs that a window of two positions sees, 0 outside the sequence.

@@ -149,7 +149,7 @@ var geometries = map[string]func(l launch) driver.Dim{
 	"l2norm_forward": warpARow, "l2norm_backward": warpARow,
 	"augment": threadEach("rows", "side", "side"), "topk": blockARow,
 
-	"column_sum":      sumChannels,
+	"column_sum": sumChannels, "relu_backward_sum": sumChannels,
 	"batchnorm_stats": sumChannels, "batchnorm_add_stats": sumChannels, "batchnorm_coef": threadEach("channels"),
 	"batchnorm_apply": ofChannels, "batchnorm_apply_relu": ofChannels, "batchnorm_apply_relu_dropout": ofPositions,
 	"batchnorm_apply_relu_maxpool": ofWindows, "batchnorm_apply_relu_avgpool": ofChannels,

@@ -1,6 +1,7 @@
 package kernels_test
 
 import (
+	"math"
 	"testing"
 
 	"sdnn/nn/cuda/kernels"
@@ -114,4 +115,34 @@ func TestColumnSum(t *testing.T) {
 			r.near("column sums", get[float32](r, y), want, 1e-4)
 		}
 	})
+}
+
+// TestReLUBackwardSum: the bits of the two kernels that it stands for, also in place.
+func TestReLUBackwardSum(t *testing.T) {
+	r := newRig(t)
+	r.both(func(typ string) {
+		for _, s := range normSizes {
+			n, slices := s.rows*s.c, kernels.Slices(s.rows, s.c)
+			dy, y := r.of(typ, r.random(typ, n)), r.of(typ, r.random(typ, n))
+			dx, db := r.make(typ, n), r.make("f32", s.c)
+			counters, partial := r.counters(), r.make("f32", slices*s.c)
+			r.run("relu_dropout_backward_"+typ, P(dx), P(dy), P(y), L(uint64(n)), F(1.25))
+			r.run("column_sum_"+typ, P(db), P(partial), P(counters), P(dx), I(s.rows), I(s.c), I(slices))
+			sums := r.make("f32", s.c)
+			r.run("relu_backward_sum_"+typ, P(sums), P(partial), P(counters), P(dy), P(dy), P(y), I(s.rows), I(s.c), I(slices), F(1.25))
+			r.restored(counters)
+			if !slicesEqual(r.read(typ, dy), r.read(typ, dx)) || !slicesEqual(get[float32](r, sums), get[float32](r, db)) {
+				t.Errorf("%s %v: other bits than apart", typ, s)
+			}
+		}
+	})
+}
+
+func slicesEqual(a, b []float32) bool {
+	for i := range a {
+		if math.Float32bits(a[i]) != math.Float32bits(b[i]) {
+			return false
+		}
+	}
+	return len(a) == len(b)
 }
