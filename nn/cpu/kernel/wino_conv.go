@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"unsafe"
 
 	"sdnn/nn/cpu/pool"
@@ -73,10 +74,10 @@ const (
 	// winoWorkers is the number of workers whose memory the workspace holds, at
 	// most; but for the first two, it is no more than winoLocal floats.
 	winoWorkers, winoLocal = 8, 12 << 20
-	// winoGroup is the number of channels of the output that are multiplied
-	// together, so that the weights of a point stay in the second-level cache.
-	// It is halved, down to winoLeastGroup, to give every thread a group.
-	winoGroup, winoLeastGroup = 128, 32
+	// winoGroup is the most channels of the output that are multiplied together,
+	// so that the weights of a point stay in the second-level cache. A group is
+	// a multiple of winoLeastGroup, and costs winoGroupCost channels more than it has.
+	winoGroup, winoLeastGroup, winoGroupCost = 160, 32, 16
 	// winoDepth is the number of channels whose weights a task transforms, and
 	// winoTileBlock the number of tiles of a task of a shared chunk.
 	winoDepth, winoTileBlock = 64, 4
@@ -134,12 +135,41 @@ func (v *Conv3x3) planSizes() {
 	}
 }
 
-// fitGroups makes groups smaller where there would be fewer than threads. It
-// changes no bit: a group is a part of the output.
+// fitGroups cuts the channels of the output in groups that keep all threads
+// busy to the end: 320 channels for two threads are two groups of 160, not
+// three of 128, 128 and 64. It changes no bit: a group is a part of the output.
 func (v *Conv3x3) fitGroups(threads int) {
 	v.fit = v.group
-	for v.segments == 0 && v.fit > winoLeastGroup && ceilDiv(v.n, v.fit) < threads {
-		v.fit = roundUp(v.fit/2, winoLeastGroup)
+	if v.segments > 0 {
+		threads = 1 // each takes all groups of a chunk of its own
+		if v.kind == ConvWeights {
+			return
+		}
+	}
+	best := math.MaxInt
+	for groups := ceilDiv(v.n, v.group); ; groups++ {
+		fit := min(v.n, roundUp(ceilDiv(v.n, groups), winoLeastGroup), v.group)
+		if cost := ceilDiv(ceilDiv(v.n, fit), threads) * (fit + winoGroupCost); cost < best {
+			v.fit, best = fit, cost
+		}
+		if fit <= winoLeastGroup {
+			return
+		}
+	}
+}
+
+// eachFit calls f for every code path and cut in groups that a number of
+// threads may bring.
+func (v *Conv3x3) eachFit(f func()) {
+	for level, isa := range winoPaths {
+		if isa == nil {
+			continue
+		}
+		for threads := 1; threads <= ceilDiv(v.n, winoLeastGroup); threads++ {
+			v.fitGroups(threads)
+			v.layOut(Level(level))
+			f()
+		}
 	}
 }
 
@@ -177,16 +207,9 @@ func (v *Conv3x3) Workspace() int { return v.workspace }
 // planWorkspace computes Workspace, for any number of threads.
 func (v *Conv3x3) planWorkspace() {
 	v.workspace = 0
-	for level, isa := range winoPaths {
-		if isa == nil {
-			continue
-		}
-		for _, threads := range []int{1, v.n} {
-			v.fitGroups(threads)
-			v.layOut(Level(level))
-			v.workspace = max(v.workspace, v.sharedU()+v.sharedPoints()+v.places()*v.workerSize())
-		}
-	}
+	v.eachFit(func() {
+		v.workspace = max(v.workspace, v.sharedU()+v.sharedPoints()+v.places()*v.workerSize())
+	})
 }
 
 // sharedU returns the floats of U, or of the partial sums of dU, that the

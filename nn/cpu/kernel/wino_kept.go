@@ -15,13 +15,7 @@ func (v *Conv3x3) KeptWeights() int {
 		return 0
 	}
 	size := 0
-	for level, isa := range winoPaths {
-		for threads := 1; isa != nil && threads <= v.n; threads *= 2 {
-			v.fitGroups(threads)
-			v.layOut(Level(level))
-			size = max(size, v.us.size*v.groups())
-		}
-	}
+	v.eachFit(func() { size = max(size, v.us.size*v.groups()) })
 	return size
 }
 
