@@ -52,8 +52,8 @@ func engineList(gpus libraries.Report) []engineInfo {
 }
 
 // newEngine starts the engine that --engine names, and returns what stops it. With auto that is an NVIDIA card if there is one
-// that can be used. If there is one that cannot, the log says why; a machine without one needs no explanation. fast is --fast:
-// the engines that have no use for it refuse it.
+// that can be used. If there seems to be one that cannot, or SDNN_CUDA_PATH expects one, the log says why; a machine without one
+// needs no explanation. fast is --fast: the engines that have no use for it refuse it.
 func newEngine(a *app, name string, fast bool) (nn.Engine, func(), error) {
 	if err := known("--engine", name, engineNames); err != nil {
 		return nil, nil, err

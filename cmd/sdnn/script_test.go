@@ -78,6 +78,9 @@ func TestScripts(t *testing.T) {
 				return kernel.BF16Err() == nil, nil
 			case "gpu":
 				return len(libraries.Survey().Cards) > 0, nil
+			case "cuda": // the program could use a card
+				_, without := errors.AsType[*libraries.SystemError](libraries.Survey().Missing)
+				return !without, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},

@@ -23,10 +23,14 @@ func Open(index int) (driver.Card, error) { return open(thisMachine(), index) }
 func Survey() Report { return survey(thisMachine()) }
 
 // Present reports whether the machine seems to have an NVIDIA card, without
-// loading anything: a person with one wants to hear why it is not used.
+// loading anything, or SDNN_CUDA_PATH says that one is expected: who has a card,
+// or thinks so, wants to hear why it is not used.
 func Present() bool { return thisMachine().present() }
 
 func (m machine) present() bool {
+	if m.env(PathVariable) != "" {
+		return true
+	}
 	for _, pattern := range []string{"/dev/nvidia[0-9]*", "/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"} {
 		if found, _ := filepath.Glob(m.root + pattern); len(found) > 0 {
 			return true

@@ -236,6 +236,9 @@ func TestPresent(t *testing.T) {
 	if !m.present() {
 		t.Error("/dev/nvidia0 is no card")
 	}
+	if m := testMachine(t, map[string]string{PathVariable: "/opt/cuda/lib64"}); !m.present() {
+		t.Error("who names the folder of the libraries does not hear why no card is used")
+	}
 }
 
 // helperVariable makes the test's binary open a card in another process, on the
