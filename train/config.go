@@ -33,7 +33,7 @@ type Config struct {
 	Net       string       `json:"net" flag:"net"`
 	Engine    string       `json:"engine" flag:"engine"`
 	Precision nn.Precision `json:"precision" flag:"precision"`
-	Fast      bool         `json:"fast,omitempty" flag:"fast"` // of the cuda engine: convolutions whose bits may differ from run to run
+	Fast      bool         `json:"fast,omitempty" flag:"fast"` // of the cuda engine: algorithms are timed; their last bits may differ from run to run
 	Seed      uint64       `json:"seed" flag:"seed"`
 
 	Dataset string            `json:"dataset"`

@@ -7,6 +7,7 @@ import (
 
 	"sdnn/nn/conformance"
 	"sdnn/nn/cuda"
+	"sdnn/nn/cuda/driver"
 	"sdnn/nn/cuda/fakecard"
 )
 
@@ -31,7 +32,13 @@ func open(t testing.TB, o fakecard.Options) (*cuda.Engine, *fakecard.Card) {
 		o.Report = t
 	}
 	card := fakecard.New(o)
-	e, err := cuda.New(card, cuda.Options{CacheDir: cacheDir})
+	return engineOn(t, card, cuda.Options{CacheDir: cacheDir}), card
+}
+
+// engineOn returns an engine on a card, both closed after the test.
+func engineOn(t testing.TB, card driver.Card, o cuda.Options) *cuda.Engine {
+	t.Helper()
+	e, err := cuda.New(card, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +50,7 @@ func open(t testing.TB, o fakecard.Options) (*cuda.Engine, *fakecard.Card) {
 			t.Errorf("Card.Close: %v", err)
 		}
 	})
-	return e, card
+	return e
 }
 
 // computing is open, for tests of numbers.

@@ -26,19 +26,7 @@ func onCardWith(t *testing.T, o cuda.Options) *cuda.Engine {
 		}
 		t.Skip(err)
 	}
-	e, err := cuda.New(card, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Errorf("Engine.Close: %v", err)
-		}
-		if err := card.Close(); err != nil {
-			t.Errorf("Card.Close: %v", err)
-		}
-	})
-	return e
+	return engineOn(t, card, o)
 }
 
 func TestGPUConformance(t *testing.T) { conformance.Run(t, onCard(t), conformance.AllOps) }

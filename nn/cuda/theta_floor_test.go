@@ -46,10 +46,7 @@ func TestThetaInTheDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []struct {
-		net            string
-		batch, outputs int
-	}{{"vgg16", 128, 100}, {"wrn-28-10", 128, 100}, {"conv1d", 1024, 3862}} {
+	for _, k := range floorNets {
 		b0, s0, n0 := stepFloor(t, k.net, k.batch, k.outputs, nn.Training)
 		b, s, n := stepFloor(t, k.net, k.batch, k.outputs, nn.Measuring)
 		share := (s - s0) / s0

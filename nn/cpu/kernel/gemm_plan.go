@@ -53,7 +53,7 @@ func planGrid(isa *gemmISA, m, n, k, threads int) grid {
 
 // gridCost estimates the time of a grid in processor cycles: of the thread
 // with most tiles, each of which packs its columns of B and its rows of A once
-// and multiplies, and half a tile for threads that do not go at equal speed.
+// and multiplies, and a quarter of a tile for threads that do not go at equal speed.
 func gridCost(isa *gemmISA, g grid, k, threads int) float64 {
 	const (
 		// Cycles a value, fitted to products of the video nets on grids of all

@@ -6,12 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hugeFrom is the size in bytes from which huge pages pay, hugePage their size
-// where Go runs most; elsewhere the alignment to it does no harm.
-const (
-	hugeFrom = 4 << 20
-	hugePage = 2 << 20
-)
+// hugeFrom is the size in bytes from which huge pages pay.
+const hugeFrom = 4 << 20
 
 // Alloc returns n zeroed float32 and what frees them. Large ones are mapped
 // apart from Go's heap and asked for in huge pages: a matrix product walks

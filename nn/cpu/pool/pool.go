@@ -99,8 +99,9 @@ func New(threads int) *Pool {
 // Threads returns the number of threads, the caller of Run among them.
 func (p *Pool) Threads() int { return len(p.workers) + 1 }
 
-// scratchPage is what the size of a worker's memory is rounded up to.
-const scratchPage = 2 << 20
+// hugePage is the size in bytes of a huge page where Go runs most; elsewhere
+// the alignment to it does no harm.
+const hugePage = 2 << 20
 
 // Scratch returns at least n bytes, aligned to a cache line, for worker to use
 // during the task that it runs. Their content does not survive to the next
@@ -109,7 +110,7 @@ const scratchPage = 2 << 20
 func (p *Pool) Scratch(worker, n int) []byte {
 	s := &p.scratch[worker]
 	if len(s.bytes) < n {
-		b, free := allocPages((n + scratchPage - 1) / scratchPage * scratchPage)
+		b, free := allocPages((n + hugePage - 1) / hugePage * hugePage)
 		s.bytes, s.free = b, append(s.free, free)
 	}
 	return s.bytes
@@ -119,7 +120,7 @@ func (p *Pool) Scratch(worker, n int) []byte {
 type scratch struct {
 	bytes []byte
 	free  []func()
-	_     [16]byte
+	_     [16]byte // each worker writes its own cache line
 }
 
 // cacheLine is the size in bytes of a line of the processor's caches.
