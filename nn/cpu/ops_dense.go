@@ -120,12 +120,9 @@ func (l *lowering) productUpdate(product op, w, dy, x *nn.Value) op {
 		ds, xs, u := b.ref(dy), b.ref(x), newUpdater(b.s, w)
 		e := &kernel.Epilogue{Tile: func(row, rows, col, cols int, c []float32, ldc, _ int) {
 			for r := range rows {
-				u.apply((row+r)*f+col, c[r*ldc:r*ldc+cols])
+				u.apply((row+r)*f+col, c[r*ldc:r*ldc+cols], f)
 			}
 		}}
-		for _, t := range append([][]float32{u.w}, u.state...) {
-			e.Beside = append(e.Beside, kernel.Matrix{Data: t, Stride: f})
-		}
 		return func() {
 			gemm(b.s.pool, s, f, b.s.rows, kernel.Matrix{Data: ds.get(), Stride: s, Trans: true},
 				kernel.Matrix{Data: xs.get(), Stride: f}, nil, 0, false, e)
@@ -149,20 +146,21 @@ func newUpdater(s *session, w *nn.Value) *updater {
 	return u
 }
 
-// apply updates the elements from lo on, of which g is the gradient.
-func (u *updater) apply(lo int, g []float32) {
+// apply updates the elements from lo on, of which g is the gradient; ahead as
+// kernel.AdamStep has it.
+func (u *updater) apply(lo int, g []float32, ahead int) {
 	hi := lo + len(g)
 	if u.s.options.Optimizer.Kind == nn.SGD {
-		u.s.sgd.Apply(u.w[lo:hi], u.state[0][lo:hi], g)
+		u.s.sgd.Apply(u.w[lo:hi], u.state[0][lo:hi], g, ahead)
 		return
 	}
-	u.s.adam.Apply(u.w[lo:hi], u.state[0][lo:hi], u.state[1][lo:hi], g)
+	u.s.adam.Apply(u.w[lo:hi], u.state[0][lo:hi], u.state[1][lo:hi], g, ahead)
 }
 
 // bindUpdate makes the optimiser's pass over one parameter.
 func bindUpdate(w, g *nn.Value) func(b *binder) func() {
 	return func(b *binder) func() {
 		u, gs := newUpdater(b.s, w), b.ref(g)
-		return b.overFlat(len(u.w), func(lo, hi int) { u.apply(lo, gs.data[lo:hi]) })
+		return b.overFlat(len(u.w), func(lo, hi int) { u.apply(lo, gs.data[lo:hi], 0) })
 	}
 }

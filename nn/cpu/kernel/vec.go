@@ -39,8 +39,8 @@ type vecKernels struct {
 	ceProbs      func(dp, p, w []float32, scale float32) float64
 	ceProbsLoss  func(p, w []float32) float64
 
-	adam func(w, m, v, g []float32, beta1, gain1, beta2, gain2, eps, rate, gradScale, decay float32)
-	sgd  func(w, buf, g []float32, rate, momentum, gradScale, decay float32)
+	adam func(w, m, v, g []float32, beta1, gain1, beta2, gain2, eps, rate, gradScale, decay float32, ahead int)
+	sgd  func(w, buf, g []float32, rate, momentum, gradScale, decay float32, ahead int)
 
 	relu, add    func(dst, x []float32) // add: dst += x
 	reluGrad     func(dx, dy, y []float32)

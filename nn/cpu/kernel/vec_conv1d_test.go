@@ -212,10 +212,10 @@ func (g goldenNet) train(t *testing.T) {
 		one := float64(step.Step + 1)
 		adam := AdamStep{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, GradScale: 1,
 			Rate: step.LR * math.Sqrt(1-math.Pow(0.999, one)) / (1 - math.Pow(0.9, one))}
-		adam.Apply(w.taps, m.taps, v.taps, grad.taps)
-		adam.Apply(w.bias, m.bias, v.bias, grad.bias)
-		adam.Apply(w.dense, m.dense, v.dense, grad.dense)
-		adam.Apply(w.denseBias, m.denseBias, v.denseBias, grad.denseBias)
+		adam.Apply(w.taps, m.taps, v.taps, grad.taps, 0)
+		adam.Apply(w.bias, m.bias, v.bias, grad.bias, 0)
+		adam.Apply(w.dense, m.dense, v.dense, grad.dense, 0)
+		adam.Apply(w.denseBias, m.denseBias, v.denseBias, grad.denseBias, 0)
 		w.compare(t, "parameter", step.Step, &step.After, 2e-6)
 	}
 }

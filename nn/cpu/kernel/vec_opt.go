@@ -15,7 +15,11 @@ type AdamStep struct {
 //	m = b1 m + (1-b1) g',  v = b2 v + (1-b2) g'²,  w -= Rate m/(sqrt(v)+eps)
 //
 // in one pass over memory: 28 bytes an element. g is left alone.
-func (a *AdamStep) Apply(w, m, v, g []float32) {
+//
+// What lies ahead values further in w, m and v is fetched from memory
+// meanwhile: the distance to the next row where a part of a matrix is updated
+// row by row, which the processor does not foresee; 0 otherwise.
+func (a *AdamStep) Apply(w, m, v, g []float32, ahead int) {
 	sameLength("AdamStep", len(w), len(m), len(v), len(g))
 	b1, b2 := float32(a.Beta1), float32(a.Beta2)
 	g1, g2 := float32(1-a.Beta1), float32(1-a.Beta2)
@@ -23,7 +27,7 @@ func (a *AdamStep) Apply(w, m, v, g []float32) {
 	scale, decay := float32(a.GradScale), float32(a.WeightDecay)
 	for lo := 0; lo < len(w); lo += piece {
 		hi := min(lo+piece, len(w))
-		vec().adam(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], b1, g1, b2, g2, eps, rate, scale, decay)
+		vec().adam(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], b1, g1, b2, g2, eps, rate, scale, decay, 4*ahead)
 	}
 }
 
@@ -39,18 +43,19 @@ type SGDStep struct {
 //
 //	g' = GradScale g + WeightDecay w,  buf = mu buf + g',  w -= Rate (g' + mu buf)
 //
-// in one pass over memory: 20 bytes an element. g is left alone.
-func (s *SGDStep) Apply(w, buf, g []float32) {
+// in one pass over memory: 20 bytes an element. g is left alone; ahead as
+// AdamStep.Apply has it, for w and buf.
+func (s *SGDStep) Apply(w, buf, g []float32, ahead int) {
 	sameLength("SGDStep", len(w), len(buf), len(g))
 	rate, mu := float32(s.Rate), float32(s.Momentum)
 	scale, decay := float32(s.GradScale), float32(s.WeightDecay)
 	for lo := 0; lo < len(w); lo += piece {
 		hi := min(lo+piece, len(w))
-		vec().sgd(w[lo:hi], buf[lo:hi], g[lo:hi], rate, mu, scale, decay)
+		vec().sgd(w[lo:hi], buf[lo:hi], g[lo:hi], rate, mu, scale, decay, 4*ahead)
 	}
 }
 
-func adamPortable(w, m, v, g []float32, beta1, gain1, beta2, gain2, eps, rate, gradScale, decay float32) {
+func adamPortable(w, m, v, g []float32, beta1, gain1, beta2, gain2, eps, rate, gradScale, decay float32, _ int) {
 	for i, wi := range w {
 		gi := decay*wi + gradScale*g[i]
 		mi := beta1*m[i] + gain1*gi
@@ -60,7 +65,7 @@ func adamPortable(w, m, v, g []float32, beta1, gain1, beta2, gain2, eps, rate, g
 	}
 }
 
-func sgdPortable(w, buf, g []float32, rate, momentum, gradScale, decay float32) {
+func sgdPortable(w, buf, g []float32, rate, momentum, gradScale, decay float32, _ int) {
 	for i, wi := range w {
 		gi := decay*wi + gradScale*g[i]
 		bi := momentum*buf[i] + gi

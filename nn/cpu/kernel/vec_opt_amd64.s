@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func adamAVX2(w []float32, m []float32, v []float32, g []float32, beta1 float32, gain1 float32, beta2 float32, gain2 float32, eps float32, rate float32, gradScale float32, decay float32)
-// Requires: AVX, FMA3
-TEXT ·adamAVX2(SB), NOSPLIT, $0-128
+// func adamAVX2(w []float32, m []float32, v []float32, g []float32, beta1 float32, gain1 float32, beta2 float32, gain2 float32, eps float32, rate float32, gradScale float32, decay float32, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·adamAVX2(SB), NOSPLIT, $0-136
 	VBROADCASTSS beta1+96(FP), Y0
 	VBROADCASTSS gain1+100(FP), Y1
 	VBROADCASTSS beta2+104(FP), Y2
@@ -19,101 +19,110 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-128
 	MOVQ         m_base+24(FP), CX
 	MOVQ         v_base+48(FP), DX
 	MOVQ         g_base+72(FP), BX
-	MOVQ         w_len+8(FP), SI
-	XORQ         DI, DI
-	SUBQ         $0x10, SI
+	MOVQ         ahead+128(FP), SI
+	MOVQ         w_len+8(FP), DI
+	XORQ         R8, R8
+	SUBQ         $0x10, DI
 	JL           tail2
 
 loop1:
-	VMOVUPS     (AX)(DI*1), Y8
-	VMOVUPS     (BX)(DI*1), Y9
+	LEAQ        (R8)(SI*1), R9
+	PREFETCHT0  (AX)(R9*1)
+	PREFETCHT0  (CX)(R9*1)
+	PREFETCHT0  (DX)(R9*1)
+	VMOVUPS     (AX)(R8*1), Y8
+	VMOVUPS     (BX)(R8*1), Y9
 	VMULPS      Y9, Y6, Y9
 	VFMADD231PS Y8, Y7, Y9
-	VMOVUPS     (CX)(DI*1), Y10
+	VMOVUPS     (CX)(R8*1), Y10
 	VMULPS      Y10, Y0, Y10
 	VFMADD231PS Y9, Y1, Y10
-	VMOVUPS     (DX)(DI*1), Y11
+	VMOVUPS     (DX)(R8*1), Y11
 	VMULPS      Y11, Y2, Y11
 	VMULPS      Y9, Y3, Y12
 	VFMADD231PS Y9, Y12, Y11
-	VMOVUPS     Y10, (CX)(DI*1)
-	VMOVUPS     Y11, (DX)(DI*1)
+	VMOVUPS     Y10, (CX)(R8*1)
+	VMOVUPS     Y11, (DX)(R8*1)
 	VSQRTPS     Y11, Y11
 	VMULPS      Y10, Y5, Y9
 	VADDPS      Y4, Y11, Y10
 	VDIVPS      Y10, Y9, Y9
 	VSUBPS      Y9, Y8, Y8
-	VMOVUPS     Y8, (AX)(DI*1)
-	VMOVUPS     32(AX)(DI*1), Y8
-	VMOVUPS     32(BX)(DI*1), Y9
+	VMOVUPS     Y8, (AX)(R8*1)
+	VMOVUPS     32(AX)(R8*1), Y8
+	VMOVUPS     32(BX)(R8*1), Y9
 	VMULPS      Y9, Y6, Y9
 	VFMADD231PS Y8, Y7, Y9
-	VMOVUPS     32(CX)(DI*1), Y10
+	VMOVUPS     32(CX)(R8*1), Y10
 	VMULPS      Y10, Y0, Y10
 	VFMADD231PS Y9, Y1, Y10
-	VMOVUPS     32(DX)(DI*1), Y11
+	VMOVUPS     32(DX)(R8*1), Y11
 	VMULPS      Y11, Y2, Y11
 	VMULPS      Y9, Y3, Y12
 	VFMADD231PS Y9, Y12, Y11
-	VMOVUPS     Y10, 32(CX)(DI*1)
-	VMOVUPS     Y11, 32(DX)(DI*1)
+	VMOVUPS     Y10, 32(CX)(R8*1)
+	VMOVUPS     Y11, 32(DX)(R8*1)
 	VSQRTPS     Y11, Y11
 	VMULPS      Y10, Y5, Y9
 	VADDPS      Y4, Y11, Y10
 	VDIVPS      Y10, Y9, Y9
 	VSUBPS      Y9, Y8, Y8
-	VMOVUPS     Y8, 32(AX)(DI*1)
-	ADDQ        $0x40, DI
-	SUBQ        $0x10, SI
+	VMOVUPS     Y8, 32(AX)(R8*1)
+	ADDQ        $0x40, R8
+	SUBQ        $0x10, DI
 	JGE         loop1
 
 tail2:
-	ADDQ        $0x10, SI
+	ADDQ        $0x10, DI
 	JE          done3
-	LEAQ        tail<>+0(SB), R8
-	MOVQ        $0x00000040, R9
-	SUBQ        SI, R9
-	LEAQ        (R8)(R9*4), R8
-	VMOVUPS     (R8), Y8
-	VMASKMOVPS  (AX)(DI*1), Y8, Y9
-	VMASKMOVPS  (BX)(DI*1), Y8, Y10
+	LEAQ        tail<>+0(SB), R9
+	MOVQ        $0x00000040, R10
+	SUBQ        DI, R10
+	LEAQ        (R9)(R10*4), R9
+	VMOVUPS     (R9), Y8
+	LEAQ        (R8)(SI*1), SI
+	PREFETCHT0  (AX)(SI*1)
+	PREFETCHT0  (CX)(SI*1)
+	PREFETCHT0  (DX)(SI*1)
+	VMASKMOVPS  (AX)(R8*1), Y8, Y9
+	VMASKMOVPS  (BX)(R8*1), Y8, Y10
 	VMULPS      Y10, Y6, Y10
 	VFMADD231PS Y9, Y7, Y10
-	VMASKMOVPS  (CX)(DI*1), Y8, Y11
+	VMASKMOVPS  (CX)(R8*1), Y8, Y11
 	VMULPS      Y11, Y0, Y11
 	VFMADD231PS Y10, Y1, Y11
-	VMASKMOVPS  (DX)(DI*1), Y8, Y12
+	VMASKMOVPS  (DX)(R8*1), Y8, Y12
 	VMULPS      Y12, Y2, Y12
 	VMULPS      Y10, Y3, Y13
 	VFMADD231PS Y10, Y13, Y12
-	VMASKMOVPS  Y11, Y8, (CX)(DI*1)
-	VMASKMOVPS  Y12, Y8, (DX)(DI*1)
+	VMASKMOVPS  Y11, Y8, (CX)(R8*1)
+	VMASKMOVPS  Y12, Y8, (DX)(R8*1)
 	VSQRTPS     Y12, Y12
 	VMULPS      Y11, Y5, Y10
 	VADDPS      Y4, Y12, Y11
 	VDIVPS      Y11, Y10, Y10
 	VSUBPS      Y10, Y9, Y9
-	VMASKMOVPS  Y9, Y8, (AX)(DI*1)
-	VMOVUPS     32(R8), Y8
-	VMASKMOVPS  32(AX)(DI*1), Y8, Y9
-	VMASKMOVPS  32(BX)(DI*1), Y8, Y10
+	VMASKMOVPS  Y9, Y8, (AX)(R8*1)
+	VMOVUPS     32(R9), Y8
+	VMASKMOVPS  32(AX)(R8*1), Y8, Y9
+	VMASKMOVPS  32(BX)(R8*1), Y8, Y10
 	VMULPS      Y10, Y6, Y6
 	VFMADD231PS Y9, Y7, Y6
-	VMASKMOVPS  32(CX)(DI*1), Y8, Y7
+	VMASKMOVPS  32(CX)(R8*1), Y8, Y7
 	VMULPS      Y7, Y0, Y0
 	VFMADD231PS Y6, Y1, Y0
-	VMASKMOVPS  32(DX)(DI*1), Y8, Y1
+	VMASKMOVPS  32(DX)(R8*1), Y8, Y1
 	VMULPS      Y1, Y2, Y1
 	VMULPS      Y6, Y3, Y2
 	VFMADD231PS Y6, Y2, Y1
-	VMASKMOVPS  Y0, Y8, 32(CX)(DI*1)
-	VMASKMOVPS  Y1, Y8, 32(DX)(DI*1)
+	VMASKMOVPS  Y0, Y8, 32(CX)(R8*1)
+	VMASKMOVPS  Y1, Y8, 32(DX)(R8*1)
 	VSQRTPS     Y1, Y1
 	VMULPS      Y0, Y5, Y0
 	VADDPS      Y4, Y1, Y1
 	VDIVPS      Y1, Y0, Y0
 	VSUBPS      Y0, Y9, Y0
-	VMASKMOVPS  Y0, Y8, 32(AX)(DI*1)
+	VMASKMOVPS  Y0, Y8, 32(AX)(R8*1)
 
 done3:
 	VZEROUPPER
@@ -249,9 +258,9 @@ DATA tail<>+504(SB)/4, $0x00000000
 DATA tail<>+508(SB)/4, $0x00000000
 GLOBL tail<>(SB), RODATA|NOPTR, $512
 
-// func adamAVX512(w []float32, m []float32, v []float32, g []float32, beta1 float32, gain1 float32, beta2 float32, gain2 float32, eps float32, rate float32, gradScale float32, decay float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·adamAVX512(SB), NOSPLIT, $0-128
+// func adamAVX512(w []float32, m []float32, v []float32, g []float32, beta1 float32, gain1 float32, beta2 float32, gain2 float32, eps float32, rate float32, gradScale float32, decay float32, ahead int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·adamAVX512(SB), NOSPLIT, $0-136
 	VBROADCASTSS beta1+96(FP), Z0
 	VBROADCASTSS gain1+100(FP), Z1
 	VBROADCASTSS beta2+104(FP), Z2
@@ -264,68 +273,77 @@ TEXT ·adamAVX512(SB), NOSPLIT, $0-128
 	MOVQ         m_base+24(FP), CX
 	MOVQ         v_base+48(FP), DX
 	MOVQ         g_base+72(FP), BX
-	MOVQ         w_len+8(FP), SI
-	XORQ         DI, DI
-	SUBQ         $0x10, SI
+	MOVQ         ahead+128(FP), SI
+	MOVQ         w_len+8(FP), DI
+	XORQ         R8, R8
+	SUBQ         $0x10, DI
 	JL           tail2
 
 loop1:
-	VMOVUPS     (AX)(DI*1), Z8
-	VMOVUPS     (BX)(DI*1), Z9
+	LEAQ        (R8)(SI*1), R9
+	PREFETCHT0  (AX)(R9*1)
+	PREFETCHT0  (CX)(R9*1)
+	PREFETCHT0  (DX)(R9*1)
+	VMOVUPS     (AX)(R8*1), Z8
+	VMOVUPS     (BX)(R8*1), Z9
 	VMULPS      Z9, Z6, Z9
 	VFMADD231PS Z8, Z7, Z9
-	VMOVUPS     (CX)(DI*1), Z10
+	VMOVUPS     (CX)(R8*1), Z10
 	VMULPS      Z10, Z0, Z10
 	VFMADD231PS Z9, Z1, Z10
-	VMOVUPS     (DX)(DI*1), Z11
+	VMOVUPS     (DX)(R8*1), Z11
 	VMULPS      Z11, Z2, Z11
 	VMULPS      Z9, Z3, Z12
 	VFMADD231PS Z9, Z12, Z11
-	VMOVUPS     Z10, (CX)(DI*1)
-	VMOVUPS     Z11, (DX)(DI*1)
+	VMOVUPS     Z10, (CX)(R8*1)
+	VMOVUPS     Z11, (DX)(R8*1)
 	VSQRTPS     Z11, Z11
 	VMULPS      Z10, Z5, Z9
 	VADDPS      Z4, Z11, Z10
 	VDIVPS      Z10, Z9, Z9
 	VSUBPS      Z9, Z8, Z8
-	VMOVUPS     Z8, (AX)(DI*1)
-	ADDQ        $0x40, DI
-	SUBQ        $0x10, SI
+	VMOVUPS     Z8, (AX)(R8*1)
+	ADDQ        $0x40, R8
+	SUBQ        $0x10, DI
 	JGE         loop1
 
 tail2:
-	ADDQ        $0x10, SI
+	ADDQ        $0x10, DI
 	JE          done3
-	MOVQ        $-1, R8
-	BZHIQ       SI, R8, R8
-	KMOVW       R8, K1
-	VMOVUPS.Z   (AX)(DI*1), K1, Z8
-	VMOVUPS.Z   (BX)(DI*1), K1, Z9
+	MOVQ        $-1, R9
+	BZHIQ       DI, R9, R9
+	KMOVW       R9, K1
+	LEAQ        (R8)(SI*1), SI
+	PREFETCHT0  (AX)(SI*1)
+	PREFETCHT0  (CX)(SI*1)
+	PREFETCHT0  (DX)(SI*1)
+	VMOVUPS.Z   (AX)(R8*1), K1, Z8
+	VMOVUPS.Z   (BX)(R8*1), K1, Z9
 	VMULPS      Z9, Z6, Z6
 	VFMADD231PS Z8, Z7, Z6
-	VMOVUPS.Z   (CX)(DI*1), K1, Z7
+	VMOVUPS.Z   (CX)(R8*1), K1, Z7
 	VMULPS      Z7, Z0, Z0
 	VFMADD231PS Z6, Z1, Z0
-	VMOVUPS.Z   (DX)(DI*1), K1, Z1
+	VMOVUPS.Z   (DX)(R8*1), K1, Z1
 	VMULPS      Z1, Z2, Z1
 	VMULPS      Z6, Z3, Z2
 	VFMADD231PS Z6, Z2, Z1
-	VMOVUPS     Z0, K1, (CX)(DI*1)
-	VMOVUPS     Z1, K1, (DX)(DI*1)
+	VMOVUPS     Z0, K1, (CX)(R8*1)
+	VMOVUPS     Z1, K1, (DX)(R8*1)
 	VSQRTPS     Z1, Z1
 	VMULPS      Z0, Z5, Z0
 	VADDPS      Z4, Z1, Z1
 	VDIVPS      Z1, Z0, Z0
 	VSUBPS      Z0, Z8, Z0
-	VMOVUPS     Z0, K1, (AX)(DI*1)
+	VMOVUPS     Z0, K1, (AX)(R8*1)
 
 done3:
 	VZEROUPPER
 	RET
 
-// func sgdAVX2(w []float32, buf []float32, g []float32, rate float32, momentum float32, gradScale float32, decay float32)
-// Requires: AVX, FMA3
-TEXT ·sgdAVX2(SB), NOSPLIT, $0-88
+// func sgdAVX2(w []float32, buf []float32, g []float32, rate float32, momentum float32, gradScale float32, decay float32, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·sgdAVX2(SB), NOSPLIT, $0-96
 	VBROADCASTSS rate+72(FP), Y0
 	VBROADCASTSS momentum+76(FP), Y1
 	VBROADCASTSS gradScale+80(FP), Y2
@@ -333,77 +351,84 @@ TEXT ·sgdAVX2(SB), NOSPLIT, $0-88
 	MOVQ         w_base+0(FP), AX
 	MOVQ         buf_base+24(FP), CX
 	MOVQ         g_base+48(FP), DX
-	MOVQ         w_len+8(FP), BX
-	XORQ         SI, SI
-	SUBQ         $0x10, BX
+	MOVQ         ahead+88(FP), BX
+	MOVQ         w_len+8(FP), SI
+	XORQ         DI, DI
+	SUBQ         $0x10, SI
 	JL           tail2
 
 loop1:
-	VMOVUPS      (AX)(SI*1), Y4
-	VMOVUPS      (DX)(SI*1), Y5
+	LEAQ         (DI)(BX*1), R8
+	PREFETCHT0   (AX)(R8*1)
+	PREFETCHT0   (CX)(R8*1)
+	VMOVUPS      (AX)(DI*1), Y4
+	VMOVUPS      (DX)(DI*1), Y5
 	VMULPS       Y5, Y2, Y5
 	VFMADD231PS  Y4, Y3, Y5
 	VMOVAPS      Y5, Y6
-	VMOVUPS      (CX)(SI*1), Y7
+	VMOVUPS      (CX)(DI*1), Y7
 	VFMADD231PS  Y7, Y1, Y6
-	VMOVUPS      Y6, (CX)(SI*1)
+	VMOVUPS      Y6, (CX)(DI*1)
 	VFMADD231PS  Y6, Y1, Y5
 	VFNMADD231PS Y5, Y0, Y4
-	VMOVUPS      Y4, (AX)(SI*1)
-	VMOVUPS      32(AX)(SI*1), Y4
-	VMOVUPS      32(DX)(SI*1), Y5
+	VMOVUPS      Y4, (AX)(DI*1)
+	VMOVUPS      32(AX)(DI*1), Y4
+	VMOVUPS      32(DX)(DI*1), Y5
 	VMULPS       Y5, Y2, Y5
 	VFMADD231PS  Y4, Y3, Y5
 	VMOVAPS      Y5, Y6
-	VMOVUPS      32(CX)(SI*1), Y7
+	VMOVUPS      32(CX)(DI*1), Y7
 	VFMADD231PS  Y7, Y1, Y6
-	VMOVUPS      Y6, 32(CX)(SI*1)
+	VMOVUPS      Y6, 32(CX)(DI*1)
 	VFMADD231PS  Y6, Y1, Y5
 	VFNMADD231PS Y5, Y0, Y4
-	VMOVUPS      Y4, 32(AX)(SI*1)
-	ADDQ         $0x40, SI
-	SUBQ         $0x10, BX
+	VMOVUPS      Y4, 32(AX)(DI*1)
+	ADDQ         $0x40, DI
+	SUBQ         $0x10, SI
 	JGE          loop1
 
 tail2:
-	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
 	JE           done3
-	LEAQ         tail<>+0(SB), DI
-	MOVQ         $0x00000040, R8
-	SUBQ         BX, R8
-	LEAQ         (DI)(R8*4), DI
-	VMOVUPS      (DI), Y4
-	VMASKMOVPS   (AX)(SI*1), Y4, Y5
-	VMASKMOVPS   (DX)(SI*1), Y4, Y6
+	LEAQ         tail<>+0(SB), R8
+	MOVQ         $0x00000040, R9
+	SUBQ         SI, R9
+	LEAQ         (R8)(R9*4), R8
+	VMOVUPS      (R8), Y4
+	LEAQ         (DI)(BX*1), BX
+	PREFETCHT0   (AX)(BX*1)
+	PREFETCHT0   (CX)(BX*1)
+	VMASKMOVPS   (AX)(DI*1), Y4, Y5
+	VMASKMOVPS   (DX)(DI*1), Y4, Y6
 	VMULPS       Y6, Y2, Y6
 	VFMADD231PS  Y5, Y3, Y6
 	VMOVAPS      Y6, Y7
-	VMASKMOVPS   (CX)(SI*1), Y4, Y8
+	VMASKMOVPS   (CX)(DI*1), Y4, Y8
 	VFMADD231PS  Y8, Y1, Y7
-	VMASKMOVPS   Y7, Y4, (CX)(SI*1)
+	VMASKMOVPS   Y7, Y4, (CX)(DI*1)
 	VFMADD231PS  Y7, Y1, Y6
 	VFNMADD231PS Y6, Y0, Y5
-	VMASKMOVPS   Y5, Y4, (AX)(SI*1)
-	VMOVUPS      32(DI), Y4
-	VMASKMOVPS   32(AX)(SI*1), Y4, Y5
-	VMASKMOVPS   32(DX)(SI*1), Y4, Y6
+	VMASKMOVPS   Y5, Y4, (AX)(DI*1)
+	VMOVUPS      32(R8), Y4
+	VMASKMOVPS   32(AX)(DI*1), Y4, Y5
+	VMASKMOVPS   32(DX)(DI*1), Y4, Y6
 	VMULPS       Y6, Y2, Y2
 	VFMADD231PS  Y5, Y3, Y2
 	VMOVAPS      Y2, Y3
-	VMASKMOVPS   32(CX)(SI*1), Y4, Y6
+	VMASKMOVPS   32(CX)(DI*1), Y4, Y6
 	VFMADD231PS  Y6, Y1, Y3
-	VMASKMOVPS   Y3, Y4, 32(CX)(SI*1)
+	VMASKMOVPS   Y3, Y4, 32(CX)(DI*1)
 	VFMADD231PS  Y3, Y1, Y2
 	VFNMADD231PS Y2, Y0, Y5
-	VMASKMOVPS   Y5, Y4, 32(AX)(SI*1)
+	VMASKMOVPS   Y5, Y4, 32(AX)(DI*1)
 
 done3:
 	VZEROUPPER
 	RET
 
-// func sgdAVX512(w []float32, buf []float32, g []float32, rate float32, momentum float32, gradScale float32, decay float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·sgdAVX512(SB), NOSPLIT, $0-88
+// func sgdAVX512(w []float32, buf []float32, g []float32, rate float32, momentum float32, gradScale float32, decay float32, ahead int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·sgdAVX512(SB), NOSPLIT, $0-96
 	VBROADCASTSS rate+72(FP), Z0
 	VBROADCASTSS momentum+76(FP), Z1
 	VBROADCASTSS gradScale+80(FP), Z2
@@ -411,44 +436,51 @@ TEXT ·sgdAVX512(SB), NOSPLIT, $0-88
 	MOVQ         w_base+0(FP), AX
 	MOVQ         buf_base+24(FP), CX
 	MOVQ         g_base+48(FP), DX
-	MOVQ         w_len+8(FP), BX
-	XORQ         SI, SI
-	SUBQ         $0x10, BX
+	MOVQ         ahead+88(FP), BX
+	MOVQ         w_len+8(FP), SI
+	XORQ         DI, DI
+	SUBQ         $0x10, SI
 	JL           tail2
 
 loop1:
-	VMOVUPS      (AX)(SI*1), Z4
-	VMOVUPS      (DX)(SI*1), Z5
+	LEAQ         (DI)(BX*1), R8
+	PREFETCHT0   (AX)(R8*1)
+	PREFETCHT0   (CX)(R8*1)
+	VMOVUPS      (AX)(DI*1), Z4
+	VMOVUPS      (DX)(DI*1), Z5
 	VMULPS       Z5, Z2, Z5
 	VFMADD231PS  Z4, Z3, Z5
 	VMOVAPS      Z5, Z6
-	VMOVUPS      (CX)(SI*1), Z7
+	VMOVUPS      (CX)(DI*1), Z7
 	VFMADD231PS  Z7, Z1, Z6
-	VMOVUPS      Z6, (CX)(SI*1)
+	VMOVUPS      Z6, (CX)(DI*1)
 	VFMADD231PS  Z6, Z1, Z5
 	VFNMADD231PS Z5, Z0, Z4
-	VMOVUPS      Z4, (AX)(SI*1)
-	ADDQ         $0x40, SI
-	SUBQ         $0x10, BX
+	VMOVUPS      Z4, (AX)(DI*1)
+	ADDQ         $0x40, DI
+	SUBQ         $0x10, SI
 	JGE          loop1
 
 tail2:
-	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
 	JE           done3
-	MOVQ         $-1, DI
-	BZHIQ        BX, DI, DI
-	KMOVW        DI, K1
-	VMOVUPS.Z    (AX)(SI*1), K1, Z4
-	VMOVUPS.Z    (DX)(SI*1), K1, Z5
+	MOVQ         $-1, R8
+	BZHIQ        SI, R8, R8
+	KMOVW        R8, K1
+	LEAQ         (DI)(BX*1), BX
+	PREFETCHT0   (AX)(BX*1)
+	PREFETCHT0   (CX)(BX*1)
+	VMOVUPS.Z    (AX)(DI*1), K1, Z4
+	VMOVUPS.Z    (DX)(DI*1), K1, Z5
 	VMULPS       Z5, Z2, Z2
 	VFMADD231PS  Z4, Z3, Z2
 	VMOVAPS      Z2, Z3
-	VMOVUPS.Z    (CX)(SI*1), K1, Z5
+	VMOVUPS.Z    (CX)(DI*1), K1, Z5
 	VFMADD231PS  Z5, Z1, Z3
-	VMOVUPS      Z3, K1, (CX)(SI*1)
+	VMOVUPS      Z3, K1, (CX)(DI*1)
 	VFMADD231PS  Z3, Z1, Z2
 	VFNMADD231PS Z2, Z0, Z4
-	VMOVUPS      Z4, K1, (AX)(SI*1)
+	VMOVUPS      Z4, K1, (AX)(DI*1)
 
 done3:
 	VZEROUPPER

@@ -5,13 +5,13 @@
 package kernel
 
 //go:noescape
-func adamAVX2(w []float32, m []float32, v []float32, g []float32, beta1 float32, gain1 float32, beta2 float32, gain2 float32, eps float32, rate float32, gradScale float32, decay float32)
+func adamAVX2(w []float32, m []float32, v []float32, g []float32, beta1 float32, gain1 float32, beta2 float32, gain2 float32, eps float32, rate float32, gradScale float32, decay float32, ahead int)
 
 //go:noescape
-func adamAVX512(w []float32, m []float32, v []float32, g []float32, beta1 float32, gain1 float32, beta2 float32, gain2 float32, eps float32, rate float32, gradScale float32, decay float32)
+func adamAVX512(w []float32, m []float32, v []float32, g []float32, beta1 float32, gain1 float32, beta2 float32, gain2 float32, eps float32, rate float32, gradScale float32, decay float32, ahead int)
 
 //go:noescape
-func sgdAVX2(w []float32, buf []float32, g []float32, rate float32, momentum float32, gradScale float32, decay float32)
+func sgdAVX2(w []float32, buf []float32, g []float32, rate float32, momentum float32, gradScale float32, decay float32, ahead int)
 
 //go:noescape
-func sgdAVX512(w []float32, buf []float32, g []float32, rate float32, momentum float32, gradScale float32, decay float32)
+func sgdAVX512(w []float32, buf []float32, g []float32, rate float32, momentum float32, gradScale float32, decay float32, ahead int)

@@ -116,7 +116,7 @@ var elementwiseKernels = []elementwise{
 		for j, v := range o[2] {
 			o[2][j] = v * v // second moments are not negative
 		}
-		testAdam.Apply(o[0], o[1], o[2], i[0])
+		testAdam.Apply(o[0], o[1], o[2], i[0], 0)
 	}, func(o, i []float64) {
 		a := testAdam
 		g := a.GradScale*i[3] + a.WeightDecay*i[0]
@@ -124,7 +124,7 @@ var elementwiseKernels = []elementwise{
 		o[2] = a.Beta2*i[2]*i[2] + (1-a.Beta2)*g*g
 		o[0] = i[0] - a.Rate*o[1]/(math.Sqrt(o[2])+a.Epsilon)
 	}, 1, 4e-7},
-	{"SGD", 3, 2, true, func(o, i [][]float32) { testSGD.Apply(o[0], o[1], i[0]) },
+	{"SGD", 3, 2, true, func(o, i [][]float32) { testSGD.Apply(o[0], o[1], i[0], 0) },
 		func(o, i []float64) {
 			s := testSGD
 			g := s.GradScale*i[2] + s.WeightDecay*i[0]
@@ -338,7 +338,7 @@ func TestUnequalLengthsPanic(t *testing.T) {
 		"Exp": func() { Exp(a, b) }, "Add": func() { Add(a, a, b) }, "Scale": func() { Scale(a, b, 1) },
 		"Axpy": func() { Axpy(a, b, 1) }, "Dot": func() { Dot(a, b) }, "Dropout": func() { Dropout(a, b, 0, 0, 1) },
 		"CELogits": func() { CELogits(a, a, b, 1) }, "CEProbsLoss": func() { CEProbsLoss(a, b) },
-		"Adam": func() { testAdam.Apply(a, a, a, b) }, "SGD": func() { testSGD.Apply(a, b, a) },
+		"Adam": func() { testAdam.Apply(a, a, a, b, 0) }, "SGD": func() { testSGD.Apply(a, b, a, 0) },
 		"ConvPool": func() { ConvPool(a, b, a, a) }, "ColSums": func() { ColSums(a, a, b, 2, 3) },
 		"GreaterIndices": func() { GreaterIndices(b, 0, make([]int32, 3)) },
 		"AddBias":        func() { AddBias(b, a) },

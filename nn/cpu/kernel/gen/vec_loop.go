@@ -126,6 +126,19 @@ func (b *block) store(v VecVirtual, base Register) {
 	}
 }
 
+// fetch has the block that lies ahead bytes further fetched from memory, in
+// each of the arrays.
+func (b *block) fetch(ahead Register, bases ...Register) {
+	if b.part > 0 {
+		return // a block is a cache line
+	}
+	to := GP64()
+	LEAQ(Mem{Base: b.at, Index: ahead, Scale: 1}, to)
+	for _, base := range bases {
+		PREFETCHT0(Mem{Base: base, Index: to, Scale: 1})
+	}
+}
+
 // sum is the 16 float64 lanes of a reduction.
 type sum struct {
 	k *kern

@@ -8,8 +8,8 @@ func init() { family("vec_opt", vecOpt) }
 
 // vecOpt writes the optimisers.
 func vecOpt(f *vecFile) {
-	f.fn("adam", "func(w, m, v, g []float32, beta1, gain1, beta2, gain2, eps, rate, gradScale, decay float32)", (*kern).adam)
-	f.fn("sgd", "func(w, buf, g []float32, rate, momentum, gradScale, decay float32)", (*kern).sgd)
+	f.fn("adam", "func(w, m, v, g []float32, beta1, gain1, beta2, gain2, eps, rate, gradScale, decay float32, ahead int)", (*kern).adam)
+	f.fn("sgd", "func(w, buf, g []float32, rate, momentum, gradScale, decay float32, ahead int)", (*kern).sgd)
 }
 
 func (k *kern) adam() {
@@ -18,7 +18,9 @@ func (k *kern) adam() {
 	eps, rate := k.broadcast("eps"), k.broadcast("rate")
 	gradScale, decay := k.broadcast("gradScale"), k.broadcast("decay")
 	wp, mp, vp, gp := slice("w"), slice("m"), slice("v"), slice("g")
+	ahead := Load(Param("ahead"), GP64())
 	k.each(length("w"), func(b *block) {
+		b.fetch(ahead, wp, mp, vp)
 		w := b.load(wp)
 		g := k.mul(gradScale, b.load(gp))
 		k.fma(g, decay, w)
@@ -38,7 +40,9 @@ func (k *kern) sgd() {
 	rate, momentum := k.broadcast("rate"), k.broadcast("momentum")
 	gradScale, decay := k.broadcast("gradScale"), k.broadcast("decay")
 	wp, bp, gp := slice("w"), slice("buf"), slice("g")
+	ahead := Load(Param("ahead"), GP64())
 	k.each(length("w"), func(b *block) {
+		b.fetch(ahead, wp, bp)
 		w := b.load(wp)
 		g := k.mul(gradScale, b.load(gp))
 		k.fma(g, decay, w)
