@@ -98,7 +98,7 @@ func allCases() []*testCase {
 		plain(concatOfSame()),
 		withFeeds(logistic("siblings", 9, 6, 7), hardSiblings),
 		withFeeds(logistic("soft-siblings", 9, 6, 8), softSiblings),
-		outputWeights(), saturated(), noLabels(), zeroRows(), poolTies(),
+		outputWeights(), saturated(), allPositive("all-positive", false), allPositive("all-positive-dw", true), noLabels(), zeroRows(), poolTies(),
 	}
 	for _, s := range []struct{ batch, length, filters, k, outputs int }{
 		{5, 11, 5, 3, 6}, {4, 12, 4, 3, 5}, {3, 2, 3, 1, 2}, {3, 3, 2, 5, 4}, {6, 9, 17, 7, 3}, {4, 41, 64, 3, 9}, {1, 8, 1, 3, 1},
@@ -313,6 +313,34 @@ func saturated() *testCase {
 	c.set = map[string][]float32{"classes.weight": w, "classes.bias": {0, 0}}
 	for _, f := range c.feeds {
 		oneHotRows(f.Features[0], n)
+	}
+	return c
+}
+
+// allPositive has a class of which every row is a positive that the net knows:
+// p-1 is lost where p is a float32. The dW that the neglection degrees are made
+// of is at hand or not.
+func allPositive(name string, atHand bool) *testCase {
+	const n = 21
+	c := plain(logistic(name, n, n, 2))
+	if !atHand {
+		c.model.ClassWeight = nil
+	}
+	w := make([]float32, 2*n)
+	for i := range n {
+		w[i], w[n+i] = 8+float32(i)/2, float32(i)-10
+	}
+	c.set = map[string][]float32{"classes.weight": w, "classes.bias": {0, 0}}
+	for _, f := range c.feeds {
+		oneHotRows(f.Features[0], n)
+		f.Targets.Reset()
+		for r := range f.Rows {
+			f.Targets.Add(0, 1, 1)
+			if r%3 == 0 {
+				f.Targets.Add(1, 1, 1)
+			}
+			f.Targets.EndRow()
+		}
 	}
 	return c
 }

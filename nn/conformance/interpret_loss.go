@@ -47,13 +47,13 @@ func (in *interpreter) classPulls(probabilities bool, x, z []float64, f, c int) 
 	for i := range c {
 		g1, g0 := make([]float64, f), make([]float64, f)
 		for r := range in.rows {
-			p := z[r*c+i]
+			p, q := z[r*c+i], 1-z[r*c+i] // q = 1-p without cancellation
 			if !probabilities {
-				p = sigmoid(p)
+				p, q = sigmoid(p), sigmoid(-p)
 			}
 			g, d := g0, p-in.y[r*c+i]
 			if in.y[r*c+i] == 1 {
-				g, out[i].occurs = g1, true
+				g, d, out[i].occurs = g1, -q, true
 			}
 			row := x[r*f : (r+1)*f]
 			for j, v := range row {

@@ -19,13 +19,8 @@ func Run(t *testing.T, e nn.Engine, must []string) {
 }
 
 // RunNet checks an engine on a net of the caller's as Run does on each of its
-// own, but for the neglection degrees, which are the last layer's matter: for
-// what only this engine fuses.
-func RunNet(t *testing.T, e nn.Engine, m *nn.Model) {
-	c := withStatistics(m)
-	c.theta = false
-	runCase(t, e, c, AllOps)
-}
+// own: for what only this engine fuses.
+func RunNet(t *testing.T, e nn.Engine, m *nn.Model) { runCase(t, e, withStatistics(m), AllOps) }
 
 func runCase(t *testing.T, e nn.Engine, c *testCase, must []string) {
 	t.Run(c.name(), func(t *testing.T) {

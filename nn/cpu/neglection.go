@@ -62,7 +62,11 @@ func (b *binder) denseProduct(m *measurement) func() {
 			}
 			t := &s.feed.Targets
 			for k := t.Offsets[r]; k < t.Offsets[r+1]; k++ {
-				e[t.Index[k]] -= t.Y[k]
+				if i := t.Index[k]; t.Y[k] == 1 {
+					e[i] = m.positiveError(z[i])
+				} else {
+					e[i] -= t.Y[k]
+				}
 			}
 		}
 	})
@@ -172,20 +176,25 @@ func (m *measurement) fill() {
 const positiveFlag = math.MinInt32
 
 func (m *measurement) weigh(p pair) entry {
-	z := float64(m.z.get()[int(p.row)*m.classes+int(p.class)])
+	z := m.z.get()[int(p.row)*m.classes+int(p.class)]
 	if m.errs != nil {
-		prob := z
-		if !m.probabilities {
-			prob = 1 / (1 + math.Exp(-z))
-		}
-		return entry{p.row | positiveFlag, float32(prob - 1), float32(1 - prob)}
+		e := m.positiveError(z)
+		return entry{p.row | positiveFlag, e, -e} // the very value in errs: what is taken from g0 was added to it
 	}
 	if p.positive {
-		_, loss := kernel.CETerm(float32(z), 1, 1)
-		return entry{p.row | positiveFlag, float32(-1 / (1 + math.Exp(z))), float32(-(1 + nn.LossEpsilon) * loss)}
+		_, loss := kernel.CETerm(z, 1, 1)
+		return entry{p.row | positiveFlag, m.positiveError(z), float32(-(1 + nn.LossEpsilon) * loss)}
 	}
-	_, loss := kernel.CETerm(float32(z), 0, 0)
-	return entry{p.row, 0, float32(1/(1+math.Exp(-z)) - (1+nn.LossEpsilon)*loss)}
+	_, loss := kernel.CETerm(z, 0, 0)
+	return entry{p.row, 0, float32(1/(1+math.Exp(-float64(z))) - (1+nn.LossEpsilon)*loss)}
+}
+
+// positiveError is p-1 for a positive's z, without the cancellation near p = 1.
+func (m *measurement) positiveError(z float32) float32 {
+	if m.probabilities {
+		return z - 1
+	}
+	return float32(-1 / (1 + math.Exp(float64(z))))
 }
 
 // class computes theta of one class.

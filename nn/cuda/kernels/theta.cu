@@ -7,6 +7,11 @@
 // is made for it, the product of Z and x, and what ends both. The loss has set
 // the bits of the rows.
 
+// p - 1 for a positive's z, without the cancellation near p = 1.
+DEVICE float positive_error(float z, int probabilities) {
+	return probabilities ? z - 1.0f : (float)(-1.0 / (1.0 + exp((double)z)));
+}
+
 // Z = p - y for a layer whose dW is not at hand; padding gets 0.
 template <class T> DEVICE void errors(T *e, const float *z, const int *offsets, const int *index, const float *y, int rows, int classes, int stride, int probabilities) {
 	for (int r = blockIdx.x; r < rows; r += gridDim.x) {
@@ -21,7 +26,7 @@ template <class T> DEVICE void errors(T *e, const float *z, const int *offsets, 
 		for (int k = offsets[r] + (int)threadIdx.x; k < offsets[r + 1]; k += THREADS) {
 			int c = index[k];
 			float p = probabilities ? row[c] : 1.0f / (1.0f + expf(-row[c]));
-			out[c] = narrow<T>(p - y[k]);
+			out[c] = narrow<T>(y[k] == 1.0f ? positive_error(row[c], probabilities) : p - y[k]);
 		}
 	}
 }
@@ -32,13 +37,13 @@ KERNEL theta_errors_bf16(bf16 *e, const float *z, const int *offsets, const int 
 
 // ---- norms
 
-// A positive's x weighs its Z in g1, and is taken from g0, which begins as dW.
-struct weigh_error {
+// A positive's x weighs its Z in g1, and is taken from g0, which begins as dW, with
+// the value that dW was made with.
+template <class T> struct weigh_error {
 	int probabilities;
 	__device__ __forceinline__ void operator()(float at, bool, float &g1, float &g0) const {
-		double p = probabilities ? (double)at : 1.0 / (1.0 + exp(-(double)at));
-		g1 = (float)(p - 1.0);
-		g0 = (float)(1.0 - p);
+		g1 = positive_error(at, probabilities);
+		g0 = -rounded<T>(g1);
 	}
 };
 
@@ -46,7 +51,7 @@ struct weigh_error {
 
 // class_norms sums the squares of a class's g1, g0 and g1+g0 over the columns of
 // a chunk: a thread takes R vectors of V columns.
-template <class T, int V> DEVICE void class_norms(weigh_error weigh, double *out, row_list &l, double *shared, const u32 *positives, int words, const T *x, const float *z, const float *dw, int rows, int stride, int width, int from) {
+template <class T, int V> DEVICE void class_norms(weigh_error<T> weigh, double *out, row_list &l, double *shared, const u32 *positives, int words, const T *x, const float *z, const float *dw, int rows, int stride, int width, int from) {
 	const int R = 8 / V;
 	reg<V> g1[R], g0[R];
 #pragma unroll
@@ -111,7 +116,7 @@ template <class T> DEVICE void norms(double *partial, const u32 *bits, const T *
 	__shared__ row_list list;
 	__shared__ double shared[THREADS];
 	int words = (rows + 31) / 32;
-	weigh_error weigh = {probabilities};
+	weigh_error<T> weigh = {probabilities};
 	bool whole = width % vec<T>::n == 0 && aligned(x) && aligned(dw);
 	for (u64 i = blockIdx.x; i < (u64)classes * chunks; i += gridDim.x) {
 		int chunk = (int)(i / classes), c = (int)(i % classes);
