@@ -296,8 +296,10 @@ func (before *againstResult) text(w io.Writer, r *evalResult) {
 	row("Hit@1", before.HitAt1, r.HitAt1)
 	row("PERR", before.PERR, r.PERR)
 	row("loss", before.Loss, *r.Loss)
-	row(fmt.Sprintf("AP, %d neglected classes", before.Neglected.Classes), before.Neglected.Before, before.Neglected.After)
-	row(fmt.Sprintf("AP, %d other classes", before.Rest.Classes), before.Rest.Before, before.Rest.After)
+	if before.Neglected.Classes > 0 {
+		row(fmt.Sprintf("AP, %d neglected classes", before.Neglected.Classes), before.Neglected.Before, before.Neglected.After)
+		row(fmt.Sprintf("AP, %d other classes", before.Rest.Classes), before.Rest.Before, before.Rest.After)
+	}
 	t.Flush()
 	if len(before.PerClass) > 0 {
 		fmt.Fprintln(w)
@@ -312,9 +314,17 @@ func (before *againstResult) text(w io.Writer, r *evalResult) {
 		}
 		t.Flush()
 	}
-	fmt.Fprintf(w, "\nAgainst %s: GAP %s; the neglected classes %s (%d better, %d worse), the others %s.\n", before.Run,
-		change(r.GAP-before.GAP), change(before.Neglected.Delta), before.Neglected.Better, before.Neglected.Worse, change(before.Rest.Delta))
+	fmt.Fprintf(w, "\nAgainst %s: GAP %s; ", before.Run, change(r.GAP-before.GAP))
+	if before.Neglected.Classes == 0 {
+		fmt.Fprintf(w, "%s (%d classes better, %d worse).\n", noneNeglected, before.Rest.Better, before.Rest.Worse)
+		return
+	}
+	fmt.Fprintf(w, "the neglected classes %s (%d better, %d worse), the others %s.\n", change(before.Neglected.Delta), before.Neglected.Better,
+		before.Neglected.Worse, change(before.Rest.Delta))
 }
+
+// noneNeglected is said of a comparison without groups.
+const noneNeglected = "neither run has neglected classes"
 
 // change words a difference.
 func change(d float64) string {

@@ -228,8 +228,9 @@ func (before *againstImages) text(w io.Writer, r *imagesResult) {
 			row(fmt.Sprintf("error, %d %s", g.Classes, what), 1-g.Before, 1-g.After)
 		}
 	}
-	group("neglected classes", before.Neglected)
-	group("other classes", before.Rest)
+	if group("neglected classes", before.Neglected); before.Neglected.Classes > 0 {
+		group("other classes", before.Rest)
+	}
 	t.Flush()
 	fmt.Fprintln(w)
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -246,15 +247,20 @@ func (before *againstImages) text(w io.Writer, r *imagesResult) {
 	}
 	t.Flush()
 	if !r.all && n > 2*mostChanged {
-		fmt.Fprintf(w, "(the neglected classes and the %d that gained or lost most; --per-class shows all)\n", 2*mostChanged)
+		fmt.Fprintf(w, "(%sthe %d that gained or lost most; --per-class shows all)\n", map[bool]string{true: "the neglected classes and "}[before.Neglected.Classes > 0], 2*mostChanged)
 	}
 	change := r.ErrorRate - before.ErrorRate
 	verdict := "more than chance"
 	if math.Abs(change) <= before.Chance {
 		verdict = "within chance"
 	}
-	fmt.Fprintf(w, "\nAgainst %s: error rate %+.4f, %s (%.4f on %d images); of the neglected classes %d better, %d worse, of the others %d better, %d worse.\n",
-		before.Run, change, verdict, before.Chance, r.Images, before.Neglected.Better, before.Neglected.Worse, before.Rest.Better, before.Rest.Worse)
+	fmt.Fprintf(w, "\nAgainst %s: error rate %+.4f, %s (%.4f on %d images); ", before.Run, change, verdict, before.Chance, r.Images)
+	if before.Neglected.Classes == 0 {
+		fmt.Fprintf(w, "%s (%d classes better, %d worse).\n", noneNeglected, before.Rest.Better, before.Rest.Worse)
+		return
+	}
+	fmt.Fprintf(w, "of the neglected classes %d better, %d worse, of the others %d better, %d worse.\n",
+		before.Neglected.Better, before.Neglected.Worse, before.Rest.Better, before.Rest.Worse)
 }
 
 // openRuns opens the run to evaluate and the one to compare it with, nil if there is none.
