@@ -82,7 +82,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.String("schedule", "", "of the learning rate: constant, exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,..."+shownDefaults("schedule"))
 	f.String("optimizer", "", "adam, or sgd with Nesterov momentum"+shownDefaults("optimizer"))
 	f.Float64("weight-decay", 0, "weight decay"+shownDefaults("weight-decay"))
-	f.String("augment", "", "images: a `list` of crop (a window of the image with 4 black pixels around), flip, cutout:PIXELS; or none"+shownDefaults("augment"))
+	f.String("augment", "", "images: a `list` of crop (a window of the image with 4 black pixels around, or crop:PIXELS), flip, cutout:PIXELS; or none"+shownDefaults("augment"))
 	f.Float64("noise", 0, "features of videos: standard deviation of the noise on them in training (default: conv1d 0.03, others none)")
 	f.Float64("dropout", 0, "dropout rate of mlp, conv1d, vgg16 and wrn nets (default: mlp 0.3, conv1d none, vgg16 0.5, wrn 0.3, on svhn 0.4)")
 	f.Int("hidden", d.Hidden, "mlp: hidden units")
