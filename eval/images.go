@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // A file of predictions of images is CSV with a line for each of an image's best
@@ -143,7 +144,7 @@ func (in *imageReader) header() error {
 		line[0] = line[0][3:] // spreadsheets put a byte order mark there
 	}
 	if err == io.EOF || err == nil && !slices.Equal(line, imageHeader) {
-		return &SubmissionError{in.name, 1, 0, "the header image,rank,class,name,score of a file that sdnn predict made of images", strconv.Quote(fmt.Sprint(line))}
+		return &SubmissionError{in.name, 1, 0, "the header image,rank,class,name,score of a file that sdnn predict made of images", strconv.Quote(strings.Join(line, ","))}
 	}
 	return err
 }

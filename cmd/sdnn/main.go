@@ -66,6 +66,7 @@ func newRoot(a *app) *cobra.Command {
 network method: it finds the classes that plain training neglects, splits them into subclasses, and trains a network for those.
 
 The way of the data: raw files --ingest--> store --train--> run --eval, predict--> metrics, predictions.`,
+		Version:            version, // for --version; the verb tells more
 		SilenceUsage:       true,
 		SilenceErrors:      true,
 		DisableSuggestions: true, // asUsage makes them
@@ -80,6 +81,8 @@ The way of the data: raw files --ingest--> store --train--> run --eval, predict-
 	f.BoolVar(&a.json, "json", false, "print results as JSON, one object a line, the result last")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress, only warnings and errors")
 	f.StringVar(&a.logFormat, "log-format", "text", "form of logs on standard error: text or json")
+	root.Flags().Bool("version", false, "print the version alone")
+	root.SetVersionTemplate("sdnn {{.Version}}\n")
 	root.SetHelpTemplate(helpTemplate + "\n" + statusHelp())
 	root.SetUsageTemplate(usageTemplate)
 	cobra.AddTemplateFunc("wrapped", wrappedFlags)

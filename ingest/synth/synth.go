@@ -131,5 +131,5 @@ type ExistsError struct {
 
 // Error implements error.
 func (e *ExistsError) Error() string {
-	return fmt.Sprintf("%s: the folder holds %s, which is no synthetic data of this kind; give an empty or a new folder", e.Dir, e.File)
+	return fmt.Sprintf("%s: the folder holds %s, which synth does not write for this dataset, or not in this form; give an empty or a new folder", e.Dir, e.File)
 }

@@ -76,7 +76,7 @@ func newGraph(m *nn.Model, state map[string][]float32, params []*nn.Value) (g *g
 		switch p := recover().(type) {
 		case nil:
 		case unsupported:
-			err = &nn.UnsupportedError{Engine: name, Model: m.Name, What: "op " + p.op.Kind()}
+			err = &nn.UnsupportedError{Engine: name, Model: m.Name, What: "op " + p.op.Kind() + " is not known to it, only those of video networks are; use --engine cpu"}
 		default:
 			err = fmt.Errorf("engine gorgonia: build %s: %v", m.Name, p)
 		}

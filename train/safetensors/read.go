@@ -44,8 +44,11 @@ func NewFile(r io.Reader, size int64) (*File, error) {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint64(prefix[:])
-	if n > MaxHeader || int64(n) > size-8 {
-		return nil, &FormatError{0, fmt.Sprintf("the header's length is %d; the file has %d bytes more, and at most %d are allowed", n, size-8, MaxHeader)}
+	switch {
+	case n > MaxHeader:
+		return nil, &FormatError{0, fmt.Sprintf("the header's length is %d, and at most %d are allowed: this is no safetensors file, or it is damaged", n, MaxHeader)}
+	case int64(n) > size-8:
+		return nil, &FormatError{0, fmt.Sprintf("the header has %d bytes, of which the file holds %d: the file was cut short", n, size-8)}
 	}
 	header := make([]byte, n)
 	if _, err := io.ReadFull(f.r, header); err != nil {
