@@ -305,3 +305,17 @@ func FuzzNewFile(f *testing.F) {
 		}
 	})
 }
+
+// A file that ends early says so; one whose first bytes are no length of a header is something else.
+func TestShortFiles(t *testing.T) {
+	for _, c := range []struct {
+		length uint64
+		want   string
+	}{{100, "the header has 100 bytes, of which the file holds 8: the file was cut short"}, {1 << 40, "this is no safetensors file, or it is damaged"}} {
+		file := make([]byte, 16)
+		binary.LittleEndian.PutUint64(file, c.length)
+		if _, err := NewFile(bytes.NewReader(file), 16); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("header of %d bytes: error %v, want %q", c.length, err, c.want)
+		}
+	}
+}
