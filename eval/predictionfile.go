@@ -2,10 +2,20 @@ package eval
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
+
+// StartsPredictions says whether start, the first bytes of a file (100 are
+// enough), are those of a file of predictions, of videos or of images, as this
+// package writes it.
+func StartsPredictions(start []byte) bool {
+	line, _, ended := bytes.Cut(start, []byte("\n"))
+	return ended && (string(line) == submissionHeader || string(line) == strings.Join(imageHeader, ","))
+}
 
 // predictionFile is a file that appears under its name, complete and durable,
 // when Close returns nil, and not before.
