@@ -104,8 +104,11 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%s: the store was rewritten while it was being opened; run the command again", e.Dir)
 }
 
-// errNotFolder is the cause of a MissingError where a file is.
-var errNotFolder = errors.New("not a folder")
+// The causes of a MissingError where a file is, and where manifest.json is no store's.
+var (
+	errNotFolder       = errors.New("not a folder")
+	errForeignManifest = errors.New("another program wrote it")
+)
 
 // MissingError says that a path is no store.
 type MissingError struct {
@@ -116,6 +119,9 @@ type MissingError struct {
 func (e *MissingError) Error() string {
 	if errors.Is(e.Err, errNotFolder) {
 		return fmt.Sprintf("%s: no store here: it is a file, and a store is a folder; name the folder that sdnn ingest wrote", e.Dir)
+	}
+	if errors.Is(e.Err, errForeignManifest) {
+		return fmt.Sprintf("%s: no store here: another program wrote its manifest.json; name the folder that sdnn ingest wrote", e.Dir)
 	}
 	return fmt.Sprintf("%s: no store here: manifest.json: %v; write one with sdnn ingest", e.Dir, e.Err)
 }

@@ -74,11 +74,7 @@ func (e *WriteError) Error() string {
 	case errors.Is(e.Err, fs.ErrPermission):
 		hint = "check who may write to the folder; the store is as it was"
 	}
-	cause := e.Err
-	if pe := (*fs.PathError)(nil); errors.As(cause, &pe) {
-		cause = pe.Err // the path is said already
-	}
-	return fmt.Sprintf("%s: writing at offset %d: %v; %s", e.File, e.Offset, cause, hint)
+	return fmt.Sprintf("%s: writing at offset %d: %v; %s", e.File, e.Offset, disk.Cause(e.Err), hint)
 }
 
 func (e *WriteError) Unwrap() error { return e.Err }

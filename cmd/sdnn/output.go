@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -55,7 +54,7 @@ func (k outputKind) check(flag, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return usagef("%s %s: there is a file of this name, and whether it is %s, which would be replaced, cannot be seen: %w; "+
-			"give another name, or delete the file", flag, path, k.what, cause(err))
+			"give another name, or delete the file", flag, path, k.what, disk.Cause(err))
 	}
 	defer f.Close() // it was only read
 	start := make([]byte, 256)
@@ -67,12 +66,4 @@ func (k outputKind) check(flag, path string) error {
 		return usagef("%s %s: there is a file of this name that is not %s; it was left as it is: give another name, or delete the file", flag, path, k.what)
 	}
 	return nil
-}
-
-// cause is an error of the file system without the path, where that is said already.
-func cause(err error) error {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return pe.Err
-	}
-	return err
 }

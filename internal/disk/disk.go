@@ -5,6 +5,7 @@ package disk
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -26,4 +27,13 @@ func NotFolder(path string) string {
 		}
 		path = up
 	}
+}
+
+// Cause is an error of the file system without its path, for a message that
+// says the path already.
+func Cause(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
 }
