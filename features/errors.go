@@ -74,10 +74,15 @@ type SchemaError struct {
 	Field string // "dataset", "classes", ...
 	Want  string // what the store has
 	Got   string // what was to be written
+	Hint  string // what to do; empty for the usual advice
 }
 
 func (e *SchemaError) Error() string {
-	return fmt.Sprintf("%s: the store has %s %s, the new split has %s; write it to another store", e.Dir, e.Field, e.Want, e.Got)
+	hint := e.Hint
+	if hint == "" {
+		hint = "write it to another store"
+	}
+	return fmt.Sprintf("%s: the store has %s %s, the new split has %s; %s", e.Dir, e.Field, e.Want, e.Got, hint)
 }
 
 // BusyError says that another writer is at work in the store.
