@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"sdnn/internal/disk"
 )
 
 // StartsPredictions says whether start, the first bytes of a file (100 are
@@ -36,10 +38,26 @@ func (w *predictionFile) create(path string) (err error) {
 		w.file, err = os.OpenFile(fmt.Sprintf("%s.%d.part", path, os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	}
 	if err != nil {
-		return err
+		return w.failed(err)
 	}
-	w.out = bufio.NewWriterSize(w.file, 1<<18)
+	w.out = bufio.NewWriterSize(predictionBytes{w}, 1<<18)
 	return nil
+}
+
+// failed is an error of writing with the name that the user knows, not the
+// temporary one.
+func (w *predictionFile) failed(err error) error {
+	return fmt.Errorf("%s: not written: %w", w.path, disk.Cause(err))
+}
+
+// predictionBytes is what goes into the file.
+type predictionBytes struct{ *predictionFile }
+
+func (w predictionBytes) Write(p []byte) (n int, err error) {
+	if n, err = w.file.Write(p); err != nil {
+		err = w.failed(err)
+	}
+	return n, err
 }
 
 // Close makes the file durable and gives it its name. After an error of it or of
@@ -49,21 +67,26 @@ func (w *predictionFile) Close() error {
 	if err == nil {
 		err = w.out.Flush()
 	}
-	if err == nil && w.temporary {
-		err = w.file.Sync()
+	step := func(do func() error) {
+		if err == nil {
+			if err = do(); err != nil {
+				err = w.failed(err)
+			}
+		}
 	}
-	if e := w.file.Close(); err == nil {
-		err = e
+	if w.temporary {
+		step(w.file.Sync)
+	}
+	if e := w.file.Close(); e != nil {
+		step(func() error { return e })
 	}
 	if !w.temporary {
 		return err
 	}
-	if err == nil {
-		err = os.Rename(w.file.Name(), w.path)
-	}
+	step(func() error { return os.Rename(w.file.Name(), w.path) })
 	if err != nil {
 		os.Remove(w.file.Name())
-		return fmt.Errorf("%s: not written: %w", w.path, err)
+		return err
 	}
 	syncFolder(filepath.Dir(w.path))
 	return nil

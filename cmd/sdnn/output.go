@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -66,4 +68,15 @@ func (k outputKind) check(flag, path string) error {
 		return usagef("%s %s: there is a file of this name that is not %s; it was left as it is: give another name, or delete the file", flag, path, k.what)
 	}
 	return nil
+}
+
+// adviseWriting adds what to do to an error of writing what a flag names. Other errors it returns as they are.
+func adviseWriting(flag string, err error) error {
+	switch {
+	case disk.Full(err):
+		return fmt.Errorf("%w; free some space, or write to another disk: give another %s", err, flag)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; check who may write there, or give another %s", err, flag)
+	}
+	return err
 }

@@ -90,12 +90,12 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 		w, err = eval.CreateSubmission(o.out, classes, r.TopK)
 	}
 	if err != nil {
-		return err
+		return adviseWriting("--out", err)
 	}
 	err = s.each(ctx, "predict", run, func(b *train.ScoredBatch) error {
 		for i, row := range b.Rows {
 			if err := w.Write(s.split.ID(row), b.Scores[i*classes:(i+1)*classes]); err != nil {
-				return err
+				return adviseWriting("--out", err)
 			}
 		}
 		*done += int64(len(b.Rows))
@@ -106,7 +106,7 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 		return err
 	}
 	if err := w.Close(); err != nil {
-		return err
+		return adviseWriting("--out", err)
 	}
 	r.PerSecond = perSecond(int(*done), time.Since(begun))
 	a.print.result(r)

@@ -29,11 +29,14 @@ func NotFolder(path string) string {
 	}
 }
 
-// Cause is an error of the file system without its path, for a message that
-// says the path already.
+// Cause is an error of the file system without its paths, for a message that
+// says what matters of them already.
 func Cause(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
+	}
+	if le, ok := errors.AsType[*os.LinkError](err); ok {
+		return le.Err
 	}
 	return err
 }
