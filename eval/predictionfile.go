@@ -22,7 +22,8 @@ func StartsPredictions(start []byte) bool {
 // predictionFile is a file that appears under its name, complete and durable,
 // when Close returns nil, and not before.
 type predictionFile struct {
-	path      string
+	path      string // as it was given
+	real      string // where it is, behind links: a link of the user's stays one, and so does /dev/stdout
 	file      *os.File
 	out       *bufio.Writer
 	temporary bool // file is a temporary one, to be renamed
@@ -30,12 +31,15 @@ type predictionFile struct {
 }
 
 func (w *predictionFile) create(path string) (err error) {
-	w.path = path
+	w.path, w.real = path, path
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		w.real = real
+	}
 	if info, e := os.Stat(path); e == nil && !info.Mode().IsRegular() {
 		w.file, err = os.OpenFile(path, os.O_WRONLY, 0)
 	} else {
 		w.temporary = true
-		w.file, err = os.OpenFile(fmt.Sprintf("%s.%d.part", path, os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+		w.file, err = os.OpenFile(fmt.Sprintf("%s.%d.part", w.real, os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	}
 	if err != nil {
 		return w.failed(err)
@@ -83,12 +87,12 @@ func (w *predictionFile) Close() error {
 	if !w.temporary {
 		return err
 	}
-	step(func() error { return os.Rename(w.file.Name(), w.path) })
+	step(func() error { return os.Rename(w.file.Name(), w.real) })
 	if err != nil {
 		os.Remove(w.file.Name())
 		return err
 	}
-	syncFolder(filepath.Dir(w.path))
+	syncFolder(filepath.Dir(w.real))
 	return nil
 }
 
