@@ -157,7 +157,7 @@ func findLost(dir string) error {
 
 // readSmall reads a manifest or journal, and refuses a file that is far too large to be one.
 func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openToRead(path)
 	if err != nil {
 		return nil, err
 	}
