@@ -2,15 +2,28 @@ package eval
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"sdnn/internal/disk"
 )
+
+// StartsPredictions says whether start, the first bytes of a file (100 are
+// enough), are those of a file of predictions, of videos or of images, as this
+// package writes it.
+func StartsPredictions(start []byte) bool {
+	line, _, ended := bytes.Cut(start, []byte("\n"))
+	return ended && (string(line) == submissionHeader || string(line) == strings.Join(imageHeader, ","))
+}
 
 // predictionFile is a file that appears under its name, complete and durable,
 // when Close returns nil, and not before.
 type predictionFile struct {
-	path      string
+	path      string // as it was given
+	real      string // where it is, behind links: a link of the user's stays one, and so does /dev/stdout
 	file      *os.File
 	out       *bufio.Writer
 	temporary bool // file is a temporary one, to be renamed
@@ -18,18 +31,37 @@ type predictionFile struct {
 }
 
 func (w *predictionFile) create(path string) (err error) {
-	w.path = path
+	w.path, w.real = path, path
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		w.real = real
+	}
 	if info, e := os.Stat(path); e == nil && !info.Mode().IsRegular() {
 		w.file, err = os.OpenFile(path, os.O_WRONLY, 0)
 	} else {
 		w.temporary = true
-		w.file, err = os.OpenFile(fmt.Sprintf("%s.%d.part", path, os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+		w.file, err = os.OpenFile(fmt.Sprintf("%s.%d.part", w.real, os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	}
 	if err != nil {
-		return err
+		return w.failed(err)
 	}
-	w.out = bufio.NewWriterSize(w.file, 1<<18)
+	w.out = bufio.NewWriterSize(predictionBytes{w}, 1<<18)
 	return nil
+}
+
+// failed is an error of writing with the name that the user knows, not the
+// temporary one.
+func (w *predictionFile) failed(err error) error {
+	return fmt.Errorf("%s: not written: %w", w.path, disk.Cause(err))
+}
+
+// predictionBytes is what goes into the file.
+type predictionBytes struct{ *predictionFile }
+
+func (w predictionBytes) Write(p []byte) (n int, err error) {
+	if n, err = w.file.Write(p); err != nil {
+		err = w.failed(err)
+	}
+	return n, err
 }
 
 // Close makes the file durable and gives it its name. After an error of it or of
@@ -39,23 +71,28 @@ func (w *predictionFile) Close() error {
 	if err == nil {
 		err = w.out.Flush()
 	}
-	if err == nil && w.temporary {
-		err = w.file.Sync()
+	step := func(do func() error) {
+		if err == nil {
+			if err = do(); err != nil {
+				err = w.failed(err)
+			}
+		}
 	}
-	if e := w.file.Close(); err == nil {
-		err = e
+	if w.temporary {
+		step(w.file.Sync)
+	}
+	if e := w.file.Close(); e != nil {
+		step(func() error { return e })
 	}
 	if !w.temporary {
 		return err
 	}
-	if err == nil {
-		err = os.Rename(w.file.Name(), w.path)
-	}
+	step(func() error { return os.Rename(w.file.Name(), w.real) })
 	if err != nil {
 		os.Remove(w.file.Name())
-		return fmt.Errorf("%s: not written: %w", w.path, err)
+		return err
 	}
-	syncFolder(filepath.Dir(w.path))
+	syncFolder(filepath.Dir(w.real))
 	return nil
 }
 

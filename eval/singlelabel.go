@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"bytes"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -123,6 +124,15 @@ func missed(right, all int64) float64 {
 	return float64(all-right) / float64(all)
 }
 
+// confusionCorner is the first cell of the CSV of a confusion matrix.
+const confusionCorner = "true \\ predicted"
+
+// StartsConfusion says whether start, the first bytes of a file (100 are enough),
+// are those of a confusion matrix as WriteConfusion writes it.
+func StartsConfusion(start []byte) bool {
+	return bytes.HasPrefix(start, []byte(confusionCorner+","))
+}
+
 // WriteConfusion writes the confusion matrix as CSV: a header with the classes'
 // names, then a line a true class with the number of its images answered by each
 // class. names has a name for every class or is nil for their numbers.
@@ -136,7 +146,7 @@ func (s *SingleLabel) WriteConfusion(w io.Writer, names []string) error {
 		panic(fmt.Sprintf("eval: WriteConfusion: %d names for %d classes", len(names), s.classes))
 	}
 	out := csv.NewWriter(w)
-	out.Write(append([]string{"true \\ predicted"}, names...)) // errors come with Error
+	out.Write(append([]string{confusionCorner}, names...)) // errors come with Error
 	line := make([]string, 1+s.classes)
 	for t, name := range names {
 		line[0] = name

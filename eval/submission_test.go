@@ -83,6 +83,24 @@ func TestSubmissionGivesTheSameMetrics(t *testing.T) {
 	}
 }
 
+func TestSubmissionBehindALink(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file.csv"), filepath.Join(dir, "link.csv")
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(file, link); err != nil {
+		t.Skip(err) // Windows asks for a right
+	}
+	writeSubmission(t, link, []string{"a"}, [][]float32{{1, 0}}, 1)
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link was replaced (%v)", err)
+	}
+	if got, err := os.ReadFile(file); err != nil || !StartsPredictions(got) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestSubmissionText(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.csv")
 	writeSubmission(t, path, []string{"a-_1", "b"}, [][]float32{{.5, 1e-7, 1, .5}, {0, 0.1, 0, 0}}, 3)

@@ -74,10 +74,15 @@ type SchemaError struct {
 	Field string // "dataset", "classes", ...
 	Want  string // what the store has
 	Got   string // what was to be written
+	Hint  string // what to do; empty for the usual advice
 }
 
 func (e *SchemaError) Error() string {
-	return fmt.Sprintf("%s: the store has %s %s, the new split has %s; write it to another store", e.Dir, e.Field, e.Want, e.Got)
+	hint := e.Hint
+	if hint == "" {
+		hint = "write it to another store"
+	}
+	return fmt.Sprintf("%s: the store has %s %s, the new split has %s; %s", e.Dir, e.Field, e.Want, e.Got, hint)
 }
 
 // BusyError says that another writer is at work in the store.
@@ -104,8 +109,11 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%s: the store was rewritten while it was being opened; run the command again", e.Dir)
 }
 
-// errNotFolder is the cause of a MissingError where a file is.
-var errNotFolder = errors.New("not a folder")
+// The causes of a MissingError where a file is, and where manifest.json is no store's.
+var (
+	errNotFolder       = errors.New("not a folder")
+	errForeignManifest = errors.New("another program wrote it")
+)
 
 // MissingError says that a path is no store.
 type MissingError struct {
@@ -116,6 +124,9 @@ type MissingError struct {
 func (e *MissingError) Error() string {
 	if errors.Is(e.Err, errNotFolder) {
 		return fmt.Sprintf("%s: no store here: it is a file, and a store is a folder; name the folder that sdnn ingest wrote", e.Dir)
+	}
+	if errors.Is(e.Err, errForeignManifest) {
+		return fmt.Sprintf("%s: no store here: another program wrote its manifest.json; name the folder that sdnn ingest wrote", e.Dir)
 	}
 	return fmt.Sprintf("%s: no store here: manifest.json: %v; write one with sdnn ingest", e.Dir, e.Err)
 }

@@ -232,7 +232,8 @@ func TestUnwritableFolder(t *testing.T) {
 			t.Errorf("%s: %v", sub, err)
 		}
 	}
-	_, err := NewWriter(dir, "train", testSchema, WriterOptions{fsys: &faultFS{at: 1, err: syscall.EACCES}})
+	store := filepath.Join(dir, "store")
+	_, err := NewWriter(store, "train", testSchema, WriterOptions{fsys: &faultFS{at: 1, err: syscall.EACCES}})
 	if err == nil || !strings.Contains(err.Error(), "train-00000.arrow.part") || !strings.Contains(err.Error(), "who may write") {
 		t.Errorf("no permission: %v", err)
 	}

@@ -59,6 +59,15 @@ func writeFile(fsys fileSystem, path string, data []byte) error {
 	return nil
 }
 
+// openToRead opens a file of a store that is only read; the error says what to do where the user has no right to.
+func openToRead(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w; check who may read the files of the store", err)
+	}
+	return f, err
+}
+
 // WriteError says that a file of a store could not be written. The store is as it was.
 type WriteError struct {
 	File   string
@@ -74,11 +83,7 @@ func (e *WriteError) Error() string {
 	case errors.Is(e.Err, fs.ErrPermission):
 		hint = "check who may write to the folder; the store is as it was"
 	}
-	cause := e.Err
-	if pe := (*fs.PathError)(nil); errors.As(cause, &pe) {
-		cause = pe.Err // the path is said already
-	}
-	return fmt.Sprintf("%s: writing at offset %d: %v; %s", e.File, e.Offset, cause, hint)
+	return fmt.Sprintf("%s: writing at offset %d: %v; %s", e.File, e.Offset, disk.Cause(e.Err), hint)
 }
 
 func (e *WriteError) Unwrap() error { return e.Err }

@@ -119,20 +119,23 @@ func decodeManifest(path string, doc []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// readManifest reads the manifest of the store in dir. The error is a *MissingError if there is none, and no shard either; with
-// shards it is a *LostError.
+// readManifest reads the manifest of the store in dir. The error is a *MissingError if there is none, or another program's, and no
+// shard either; with shards and no manifest it is a *LostError.
 func readManifest(dir string) (m *Manifest, doc []byte, err error) {
 	path := filepath.Join(dir, manifestName)
 	doc, err = readSmall(path)
+	if err == nil {
+		m, err = decodeManifest(path, doc)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		if lost := findLost(dir); lost != nil {
 			return nil, nil, lost
 		}
 		return nil, nil, &MissingError{Dir: dir, Err: fs.ErrNotExist}
-	} else if err != nil {
-		return nil, nil, err
 	}
-	m, err = decodeManifest(path, doc)
+	if errors.Is(err, ErrBadData) && errors.As(checkClaim(dir), new(*ForeignError)) {
+		return nil, nil, &MissingError{Dir: dir, Err: errForeignManifest}
+	}
 	return m, doc, err
 }
 
@@ -154,7 +157,7 @@ func findLost(dir string) error {
 
 // readSmall reads a manifest or journal, and refuses a file that is far too large to be one.
 func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openToRead(path)
 	if err != nil {
 		return nil, err
 	}

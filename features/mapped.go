@@ -28,7 +28,7 @@ type shard struct {
 // openShard maps a shard and verifies its header and footer. Errors: *CorruptError or one of the file system.
 func openShard(dir string, info *ShardInfo, m *Manifest) (*shard, error) {
 	s := &shard{path: filepath.Join(dir, info.File), info: info, model: m}
-	f, err := os.Open(s.path)
+	f, err := openToRead(s.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &CorruptError{File: s.path, Bytes: info.Bytes, Want: fmt.Sprintf("a file of %d bytes", info.Bytes), Got: "no file", Err: err}
 	} else if err != nil {

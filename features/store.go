@@ -44,6 +44,9 @@ func Open(dir string) (*Store, error) {
 
 // settle brings a store in dir to rest: afterwards manifest.json speaks the truth, unless a writer commits meanwhile.
 func settle(dir string, deadline time.Time) error {
+	if errors.As(checkClaim(dir), new(*ForeignError)) {
+		return nil // whatever there looks like a dead writer's is not: there is no store
+	}
 	for {
 		committing := fileExists(filepath.Join(dir, journalName))
 		if !committing && len(leftovers(dir)) == 0 {

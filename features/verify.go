@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"sdnn/internal/disk"
 )
 
 // Report is the result of Verify.
@@ -14,10 +16,11 @@ type Report struct {
 	Bytes  int64           // bytes read
 	Rows   int64           // rows in undamaged record batches
 	Damage []*CorruptError // every damaged block
+	Unread []error         // why files could not be read; nothing is known of them
 }
 
-// Verify reads every byte of the store in dir against its checksum. It goes on after damage: the report lists every damaged block,
-// and the error is then the first of them. progress, if not nil, is called as bytes are read.
+// Verify reads every byte of the store in dir against its checksum. It goes on after damage and files that it may not read: the report
+// lists every damaged block and unread file, and the error is then the first of them, of damage if there is any. progress, if not nil, is called as bytes are read.
 func Verify(dir string, progress func(done, total int64)) (*Report, error) {
 	s, err := Open(dir)
 	if err != nil {
@@ -35,8 +38,10 @@ func Verify(dir string, progress func(done, total int64)) (*Report, error) {
 	}
 	for _, name := range m.SplitNames() {
 		for i := range m.Splits[name].Shards {
-			if err := v.shard(&m.Splits[name].Shards[i], m); err != nil {
-				return &v.report, err
+			info := &m.Splits[name].Shards[i]
+			if err := v.shard(info, m); err != nil {
+				v.report.Unread = append(v.report.Unread, fmt.Errorf("%s: cannot be read, so that nothing is known of it: %w; "+
+					"check who may read it, and that its disk is there", filepath.Join(dir, info.File), disk.Cause(err)))
 			}
 		}
 	}
@@ -45,6 +50,9 @@ func Verify(dir string, progress func(done, total int64)) (*Report, error) {
 	}
 	if len(v.report.Damage) > 0 {
 		return &v.report, v.report.Damage[0]
+	}
+	if len(v.report.Unread) > 0 {
+		return &v.report, v.report.Unread[0]
 	}
 	return &v.report, nil
 }

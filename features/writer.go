@@ -63,8 +63,8 @@ type Writer struct {
 	done bool  // committed or aborted
 }
 
-// NewWriter begins to write split into the store in dir, which is made if need be. Errors: *ExistsError, *SchemaError, *BusyError,
-// *LostError, *CorruptError for a store that cannot be read, or one of the file system.
+// NewWriter begins to write split into the store in dir, which is made if need be. Errors: *ForeignError, *ExistsError, *SchemaError,
+// *BusyError, *LostError, *CorruptError for a store that cannot be read, or one of the file system.
 func NewWriter(dir, split string, s Schema, o WriterOptions) (*Writer, error) {
 	if !splitPattern.MatchString(split) {
 		return nil, fmt.Errorf("split %q: a name has 1 to 64 lower-case letters, digits and underscores", split)
@@ -93,6 +93,9 @@ func NewWriter(dir, split string, s Schema, o WriterOptions) (*Writer, error) {
 
 // open locks the store and finds out what is there.
 func (w *Writer) open(o WriterOptions) error {
+	if err := checkClaim(w.dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(w.dir), 0o777); err != nil {
 		return writeError(w.dir, 0, err)
 	}
@@ -116,7 +119,7 @@ func (w *Writer) open(o WriterOptions) error {
 	if err := w.fsys.SyncDir(w.dir); err != nil {
 		return writeError(w.dir, 0, err)
 	}
-	if w.old, _, err = readManifest(w.dir); err != nil && !errors.As(err, new(*MissingError)) {
+	if w.old, _, err = readManifest(w.dir); err != nil && !(errors.As(err, new(*MissingError)) && errors.Is(err, fs.ErrNotExist)) {
 		return err
 	}
 	if w.old != nil {

@@ -46,7 +46,7 @@ func YT8M(ctx context.Context, o Options) (Result, error) {
 	}
 	w, err := features.NewWriter(o.Out, o.Split, schema, features.WriterOptions{Overwrite: o.Overwrite})
 	if err != nil {
-		return Result{}, err
+		return Result{}, o.explain(err)
 	}
 	in := &ingestion{Options: o, files: files, classes: classes, w: w, firstRow: make([]int, len(files))}
 	if err := in.run(ctx); err != nil {
@@ -66,6 +66,17 @@ func YT8M(ctx context.Context, o Options) (Result, error) {
 	}
 	res.Seconds = time.Since(start).Seconds()
 	return res, nil
+}
+
+// explain says of a store with other classes which option was forgotten: the
+// splits of YouTube-8M come one at a time, and all need the same.
+func (o *Options) explain(err error) error {
+	se, ok := errors.AsType[*features.SchemaError](err)
+	if ok && se.Field == "classes" && o.Vocabulary == "" && o.Classes == 0 {
+		se.Got += ", the default"
+		se.Hint = fmt.Sprintf("give --vocabulary FILE, or --classes %s, as for the splits that are there, or write it to another store", se.Want)
+	}
+	return err
 }
 
 // classNames reads the vocabulary, if there is one, and settles the number of classes.

@@ -98,7 +98,7 @@ type ScoredBatch struct {
 }
 
 // Score computes the class scores of the rows of a subset, in order, a batch at
-// a time. Images must have one label each. Errors: *LabelError, those of each, of the store and the engine, *CorruptError, or that of ctx.
+// a time. Images must have one label each. Errors: *LabelError, those of each, of the store and the engine, *CorruptError, or the cause of ctx.
 func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset, batch int, each func(b *ScoredBatch) error) error {
 	if err := r.Check(s.Split().Manifest()); err != nil {
 		return err

@@ -68,13 +68,13 @@ func Run(ctx context.Context, cfg Config, o Options) (*Result, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(o.Dir, 0o777); err != nil {
-		return nil, err
+		return nil, unwritable(err)
 	}
 	unlock, err := durable.Lock(filepath.Join(o.Dir, lockFile))
 	if errors.Is(err, disk.ErrLocked) {
 		return nil, &BusyError{o.Dir}
 	} else if err != nil {
-		return nil, err
+		return nil, unwritable(err)
 	}
 	defer func() {
 		t.close()
@@ -342,6 +342,14 @@ func (t *trainer) save(session nn.Session) error {
 	}
 	t.saved = time.Now()
 	return t.diverged(c.write(checkpointFile(t.o.Dir, Last)))
+}
+
+// unwritable adds what to do to an error of making a run's folder or its lock.
+func unwritable(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; check who may write there, or train into another --out", err)
+	}
+	return err
 }
 
 // full turns an error of writing where there is no room into a *FullError.

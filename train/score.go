@@ -29,15 +29,15 @@ type scorer struct {
 func scorerBytes(classes int) int { return 4*classes + 4*classes + 8 + 4 }
 
 // score calls each with the batches of a subset, in order. It returns ctx's
-// error as soon as it is cancelled. A session that can evaluates ahead of each.
+// cause as soon as it is cancelled. A session that can evaluates ahead of each.
 func (s *scorer) score(ctx context.Context, subset *features.Subset, batch int, each func(b *ScoredBatch) error) error {
 	loader := features.NewLoader(features.Sequential(subset), batch, 0, s.session.Slots(), s.feed.fill)
 	defer loader.Close()
 	ahead := newAhead(s.session, loader)
 	defer ahead.stop()
 	for {
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		slot, rows, err := ahead.next()
 		if errors.Is(err, io.EOF) {

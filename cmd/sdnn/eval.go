@@ -86,7 +86,7 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 		return usagef("--against compares runs: give --run; see sdnn eval --help")
 	}
 	if o.confusion != "" {
-		if err := checkFile("--confusion", o.confusion); err != nil {
+		if err := checkFile("--confusion", o.confusion, confusionOutput); err != nil {
 			return err
 		}
 	}

@@ -88,7 +88,7 @@ func (r *imagesResult) writeConfusion(path string, names []string) error {
 		return err
 	}
 	if err := os.WriteFile(path, text.Bytes(), 0o666); err != nil {
-		return fmt.Errorf("the confusion matrix was not written: %w", err)
+		return adviseWriting("--confusion", fmt.Errorf("the confusion matrix was not written: %w", err))
 	}
 	return nil
 }

@@ -35,7 +35,9 @@ The names of the files tell the split of images, unless --split does; all splits
 
 All checksums in the files are verified. A damaged record stops the ingest with status 3 and leaves the store as it was;
 with --skip-bad damaged records are dropped, reported and counted. An ingest that is interrupted or killed leaves the
-store as it was.`,
+store as it was.
+
+STORE must be new, empty, or hold a store, to which the splits are added.`,
 		[]string{"sdnn ingest yt8m --out store --split train --vocabulary vocabulary.csv 'yt8m/train*.tfrecord'",
 			"sdnn ingest cifar10 --out store --json cifar-10-batches-bin/"},
 		func(ctx context.Context, args []string) error {

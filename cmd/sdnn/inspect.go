@@ -56,6 +56,7 @@ type inspectVerified struct {
 	Bytes  int64           `json:"bytes"`
 	Rows   int64           `json:"rows"`
 	Damage []inspectDamage `json:"damage"`
+	Unread int             `json:"unread_files"` // that are not known to be sound
 }
 
 type inspectDamage struct {
@@ -103,7 +104,8 @@ func describeStore(dir string, m *features.Manifest) inspectResult {
 	return r
 }
 
-// verifyStore fills r.Verified. With damage it prints r itself, reports all but the first damaged block and returns the first.
+// verifyStore fills r.Verified. With damage, or files that cannot be read, it prints r itself, and reports all of that but the error
+// that it returns.
 func verifyStore(ctx context.Context, a *app, dir string, r *inspectResult) error {
 	p := a.newProgress("verifying", true)
 	var report *features.Report
@@ -112,7 +114,7 @@ func verifyStore(ctx context.Context, a *app, dir string, r *inspectResult) erro
 		return err
 	})
 	p.end()
-	if ctx.Err() != nil || report == nil {
+	if ctx.Err() != nil || report == nil || as[*features.ChangedError](err) {
 		return err
 	}
 	r.Verified = &inspectVerified{Files: report.Files, Bytes: report.Bytes, Rows: report.Rows, Damage: []inspectDamage{}}
@@ -122,7 +124,12 @@ func verifyStore(ctx context.Context, a *app, dir string, r *inspectResult) erro
 			a.log.Error(d.Error())
 		}
 	}
-	if err != nil {
+	for _, e := range report.Unread {
+		if e != err {
+			a.log.Error(e.Error())
+		}
+	}
+	if r.Verified.Unread = len(report.Unread); len(report.Damage)+len(report.Unread) > 0 {
 		a.print.result(*r)
 	}
 	return err
@@ -145,6 +152,9 @@ func (r inspectResult) text(w io.Writer) {
 	t.Flush()
 	if v := r.Verified; v != nil {
 		fmt.Fprintf(w, "verified: %s, %s, %d rows, %s\n", count(v.Files, "file"), size(v.Bytes), v.Rows, count(len(v.Damage), "damaged block"))
+		if v.Unread > 0 {
+			fmt.Fprintf(w, "not verified: %s that cannot be read\n", count(v.Unread, "file"))
+		}
 	}
 }
 

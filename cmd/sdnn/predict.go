@@ -28,7 +28,8 @@ func newPredict(a *app) *cobra.Command {
 VideoId,LabelConfidencePairs, then a line "id,label score label score ..." a video. Of images it is a table with the header
 image,rank,class,name,score and a line for each of an image's best classes.
 
-The file appears when it is complete. Measured with sdnn eval --predictions it has the metrics of the run.`,
+The file appears when it is complete, and takes the place of an older one of predictions, but of nothing else. Measured with
+sdnn eval --predictions it has the metrics of the run.`,
 		[]string{"sdnn predict --run subclass --data store --split test --out predictions.csv",
 			"sdnn predict --run images --data store --checkpoint last --top-k 1 --out labels.csv --json"},
 		func(ctx context.Context, _ []string) error { return runPredict(ctx, a, o) })
@@ -64,6 +65,9 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 	if o.topK < 1 && o.flags.Changed("top-k") {
 		return usagef("--top-k %d: it must be at least 1", o.topK)
 	}
+	if err := checkFile("--out", o.out, predictionsOutput); err != nil {
+		return err
+	}
 	s, err := newScoring(a, &o.scoringOptions)
 	if err != nil {
 		return err
@@ -71,9 +75,6 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 	defer s.close()
 	run, err := train.OpenRun(o.run, o.checkpoint)
 	if err != nil {
-		return err
-	}
-	if err := checkFile("--out", o.out); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -89,12 +90,12 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 		w, err = eval.CreateSubmission(o.out, classes, r.TopK)
 	}
 	if err != nil {
-		return err
+		return adviseWriting("--out", err)
 	}
 	err = s.each(ctx, "predict", run, func(b *train.ScoredBatch) error {
 		for i, row := range b.Rows {
 			if err := w.Write(s.split.ID(row), b.Scores[i*classes:(i+1)*classes]); err != nil {
-				return err
+				return adviseWriting("--out", err)
 			}
 		}
 		*done += int64(len(b.Rows))
@@ -105,7 +106,7 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 		return err
 	}
 	if err := w.Close(); err != nil {
-		return err
+		return adviseWriting("--out", err)
 	}
 	r.PerSecond = perSecond(int(*done), time.Since(begun))
 	a.print.result(r)

@@ -81,6 +81,7 @@ var kinds = []struct {
 	{exitBadData, as[*train.DataChangedError]},
 	{exitUsage, as[*usageError]},
 	{exitUsage, as[*features.ExistsError]},
+	{exitUsage, as[*features.ForeignError]},
 	{exitUsage, as[*features.SchemaError]},
 	{exitUsage, as[*features.SplitError]},
 	{exitUsage, as[*features.MissingError]},

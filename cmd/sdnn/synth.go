@@ -83,7 +83,7 @@ func runSynth(ctx context.Context, a *app, o *synth.Options, out string) error {
 	}
 	r, err := synth.YT8M(ctx, out, *o)
 	if err != nil {
-		return err
+		return adviseWriting("--out", err)
 	}
 	a.print.result(synthResult{out, r})
 	return nil
@@ -107,7 +107,7 @@ func runSynthImages(ctx context.Context, a *app, dataset string, o *synth.ImageO
 	}
 	r, err := synth.Images(ctx, out, dataset, *o)
 	if err != nil {
-		return err
+		return adviseWriting("--out", err)
 	}
 	a.print.result(synthImagesResult{out, r})
 	return nil

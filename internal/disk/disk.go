@@ -5,6 +5,7 @@ package disk
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -26,4 +27,16 @@ func NotFolder(path string) string {
 		}
 		path = up
 	}
+}
+
+// Cause is an error of the file system without its paths, for a message that
+// says what matters of them already.
+func Cause(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	if le, ok := errors.AsType[*os.LinkError](err); ok {
+		return le.Err
+	}
+	return err
 }
