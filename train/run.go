@@ -373,7 +373,12 @@ func (t *trainer) diverged(err error) error {
 	if !errors.As(err, &bad) {
 		return err
 	}
-	return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, t.pos.Step, bad.Error(), t.rate()}
+	return t.divergedAt(t.pos.Step, bad.Error())
+}
+
+func (t *trainer) divergedAt(step int64, what string) error {
+	_, err := os.Stat(checkpointFile(t.o.Dir, Last))
+	return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, step, what, t.rate(), err == nil}
 }
 
 func (t *trainer) rate() float64 { return t.schedule.Rate(t.cfg.LR, t.pos.Epoch, t.pos.Examples) }

@@ -132,7 +132,7 @@ func (t *trainer) sync() error {
 		return err
 	}
 	if s.notFinite.Load() {
-		return &DivergedError{s.number, t.pos.Epoch + 1, s.badStep, fmt.Sprintf("the loss is %v", s.badLoss), t.rate()}
+		return t.divergedAt(s.badStep, fmt.Sprintf("the loss is %v", s.badLoss))
 	}
 	return nil
 }
@@ -343,7 +343,7 @@ func (t *trainer) endLastStageEpoch(v *Validation) error {
 func (t *trainer) badScore(err error) error {
 	var bad *eval.ScoreError
 	if errors.As(err, &bad) {
-		return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, t.pos.Step, "a score is not a number", t.rate()}
+		return t.divergedAt(t.pos.Step, "a score is not a number")
 	}
 	return err
 }
