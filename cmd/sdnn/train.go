@@ -252,7 +252,11 @@ func (r trainResult) text(w io.Writer) {
 		if n > len(shown) {
 			fmt.Fprint(w, " ...")
 		}
-		fmt.Fprintf(w, "; %d of %d were split\n", len(r.Split), n)
+		was := "were"
+		if len(r.Split) == 1 {
+			was = "was"
+		}
+		fmt.Fprintf(w, "; %d of %d %s split\n", len(r.Split), n, was)
 	}
 }
 
