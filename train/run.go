@@ -304,7 +304,7 @@ func (t *trainer) resume() error {
 	}
 	t.pos = *pos
 	if pos.Best != nil {
-		if err := verifyBest(t.o.Dir, &run); err != nil {
+		if err := verifyBest(t.o.Dir, &run, pos); err != nil {
 			return err
 		}
 	}
