@@ -36,6 +36,8 @@ type Reporter interface {
 	Validated(p *Progress, v *Validation)
 	// Message is a sentence for the log.
 	Message(text string)
+	// Warning is a sentence that is to be read also where no log is wanted.
+	Warning(text string)
 }
 
 // Progress is where a run is.

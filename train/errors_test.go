@@ -266,7 +266,7 @@ func TestMissingSides(t *testing.T) {
 	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
 	mustRun(t, cfg, o)
 	o.Resume = true
-	for _, name := range []string{configFile, Best + ".safetensors", partitionFile, metricsName} {
+	for _, name := range []string{configFile, Best + ".safetensors", partitionFile} {
 		path := filepath.Join(o.Dir, name)
 		good, err := os.ReadFile(path)
 		if err != nil {

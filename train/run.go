@@ -314,8 +314,7 @@ func (t *trainer) resume() error {
 	if err := t.loadState(path, st); err != nil {
 		return err
 	}
-	t.metrics, err = openMetrics(filepath.Join(t.o.Dir, metricsName), pos.MetricsLines)
-	return err
+	return t.resumeMetrics()
 }
 
 // close frees what is left open on any way out.
@@ -406,6 +405,7 @@ func (silent) Stage(int, string, int64, int64)  {}
 func (silent) Progress(*Progress)               {}
 func (silent) Validated(*Progress, *Validation) {}
 func (silent) Message(string)                   {}
+func (silent) Warning(string)                   {}
 
 // loadState takes up the position of an opened checkpoint. A finished run gets
 // no network, but every byte of the checkpoint is checked.

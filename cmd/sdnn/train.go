@@ -314,6 +314,8 @@ func (r *trainReporter) Validated(p *train.Progress, v *train.Validation) {
 
 func (r *trainReporter) Message(text string) { r.a.log.Info(text) }
 
+func (r *trainReporter) Warning(text string) { r.a.log.Warn(text) }
+
 func (r *trainReporter) end() {
 	if r.bar != nil {
 		r.bar.end()
