@@ -32,8 +32,8 @@ type Reporter interface {
 	Stage(stage int, what string, total, done int64)
 	// Progress is called after every step; p is only valid during the call.
 	Progress(p *Progress)
-	// Validated is called after each epoch that was validated.
-	Validated(p *Progress, v *Validation)
+	// Epoch is called after each epoch; v is nil where nothing is held out.
+	Epoch(p *Progress, v *Validation)
 	// Message is a sentence for the log.
 	Message(text string)
 	// Warning is a sentence that is to be read also where no log is wanted.

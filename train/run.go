@@ -401,11 +401,11 @@ func (t *trainer) result() *Result {
 // silent is the Reporter that nobody hears.
 type silent struct{}
 
-func (silent) Stage(int, string, int64, int64)  {}
-func (silent) Progress(*Progress)               {}
-func (silent) Validated(*Progress, *Validation) {}
-func (silent) Message(string)                   {}
-func (silent) Warning(string)                   {}
+func (silent) Stage(int, string, int64, int64) {}
+func (silent) Progress(*Progress)              {}
+func (silent) Epoch(*Progress, *Validation)    {}
+func (silent) Message(string)                  {}
+func (silent) Warning(string)                  {}
 
 // loadState takes up the position of an opened checkpoint. A finished run gets
 // no network, but every byte of the checkpoint is checked.

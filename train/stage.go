@@ -284,9 +284,7 @@ func (t *trainer) endEpoch(ctx context.Context) error {
 	if err := t.metrics.add(line); err != nil {
 		return err
 	}
-	if v != nil {
-		t.o.Reporter.Validated(&s.progress, v)
-	}
+	t.o.Reporter.Epoch(&s.progress, v)
 	if t.cfg.Images() && isDead(t.pos.LastLoss, v) {
 		t.o.Reporter.Message(fmt.Sprintf("the outputs seem to have fallen to 0, where the loss has hardly a gradient left: "+
 			"the network may learn nothing from here on; begin again with a smaller --lr than %g", t.cfg.LR))

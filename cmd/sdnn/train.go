@@ -307,8 +307,14 @@ func (r *trainReporter) Progress(p *train.Progress) {
 	}
 }
 
-func (r *trainReporter) Validated(p *train.Progress, v *train.Validation) {
-	r.a.log.Info(fmt.Sprintf("stage %d, epoch %d of %d: training loss %.4f; validated: %s", p.Stage, p.Epoch, p.Epochs, p.Loss, metricsText(v)))
+func (r *trainReporter) Epoch(p *train.Progress, v *train.Validation) {
+	text := fmt.Sprintf("stage %d, epoch %d of %d: training loss %.4f; ", p.Stage, p.Epoch, p.Epochs, p.Loss)
+	if v == nil {
+		text += fmt.Sprintf("%.0f examples/s", p.PerSec)
+	} else {
+		text += "validated: " + metricsText(v)
+	}
+	r.a.log.Info(text)
 	r.a.print.event(epochEvent{"epoch", p.Stage, p.Epoch, p.Step, p.Loss, p.LR, p.PerSec, v})
 }
 
