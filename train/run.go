@@ -104,6 +104,7 @@ type trainer struct {
 	start    time.Time
 	saved    time.Time // when the last checkpoint was written
 	resumed  bool
+	began    bool // a stage was begun: what is warned of once was
 
 	split   *features.Split
 	rows    *features.Subset // trained on

@@ -152,6 +152,11 @@ func (t *trainer) stage(ctx context.Context) error {
 		s.progress.Total = min(s.progress.Total, m*int64(t.cfg.Batch))
 	}
 	t.o.Reporter.Stage(s.number, what, s.progress.Total, t.pos.Examples)
+	if n := s.rows.Rows(); n < t.cfg.Batch && !t.began {
+		t.o.Reporter.Warning(fmt.Sprintf("--batch %d is more than all %s to train on (%d): an epoch is one step; a smaller --batch makes more of them",
+			t.cfg.Batch, t.cfg.Examples(), n))
+	}
+	t.began = true
 	for number := t.pos.Stage; t.pos.Stage == number && !t.pos.Done; {
 		if err := t.epoch(ctx); err != nil {
 			return err
