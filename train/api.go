@@ -103,6 +103,8 @@ type Result struct {
 	Split   []int   `json:"split,omitempty"`
 	Seconds float64 `json:"seconds"` // of this invocation
 	Resumed bool    `json:"resumed"`
+	// Finished says that the run was before: this invocation trained nothing.
+	Finished bool `json:"-"`
 }
 
 // ErrInterrupted says that the context was cancelled and the state was saved.

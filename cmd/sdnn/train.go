@@ -242,7 +242,11 @@ func (r trainResult) text(w io.Writer) {
 	if r.Outputs > r.Classes {
 		fmt.Fprintf(w, ", %d subclasses", r.Outputs)
 	}
-	fmt.Fprintf(w, ", engine %s: %s, %s, training loss %.4f, %.0f s\n", r.Engine, count(r.Epochs, "epoch"), count(int(r.Steps), "step"), r.Loss, r.Seconds)
+	took := fmt.Sprintf("%.0f s", r.Seconds)
+	if r.Finished {
+		took = "finished before"
+	}
+	fmt.Fprintf(w, ", engine %s: %s, %s, training loss %.4f, %s\n", r.Engine, count(r.Epochs, "epoch"), count(int(r.Steps), "step"), r.Loss, took)
 	if v := r.Best; v != nil {
 		fmt.Fprintf(w, "best epoch %d, validated: %s\n", r.BestEpoch, metricsText(v))
 	}
