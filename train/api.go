@@ -32,10 +32,12 @@ type Reporter interface {
 	Stage(stage int, what string, total, done int64)
 	// Progress is called after every step; p is only valid during the call.
 	Progress(p *Progress)
-	// Validated is called after each epoch that was validated.
-	Validated(p *Progress, v *Validation)
+	// Epoch is called after each epoch; v is nil where nothing is held out.
+	Epoch(p *Progress, v *Validation)
 	// Message is a sentence for the log.
 	Message(text string)
+	// Warning is a sentence that is to be read also where no log is wanted.
+	Warning(text string)
 }
 
 // Progress is where a run is.
@@ -101,6 +103,8 @@ type Result struct {
 	Split   []int   `json:"split,omitempty"`
 	Seconds float64 `json:"seconds"` // of this invocation
 	Resumed bool    `json:"resumed"`
+	// Finished says that the run was before: this invocation trained nothing.
+	Finished bool `json:"-"`
 }
 
 // ErrInterrupted says that the context was cancelled and the state was saved.

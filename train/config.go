@@ -204,7 +204,7 @@ func (c *Config) checks() []check {
 		oneOf("precision", string(c.Precision), string(nn.F32), string(nn.TF32), string(nn.BF16)),
 		{"epochs", c.Epochs >= 1, "is not at least 1"},
 		{"batch", c.Batch >= 1 && c.Batch <= 1<<20, "is not between 1 and 1048576"},
-		{"lr", c.LR > 0 && c.LR <= 1e6, "is not a positive number"},
+		{"lr", c.LR > 0 && c.LR <= 1e6, "is not a positive number of at most 1000000"},
 		{"weight-decay", c.WeightDecay >= 0 && c.WeightDecay < 1, "is not in [0, 1)"},
 		{"noise", c.Noise >= 0 && c.Noise <= 1e3, "is not between 0 and 1000"},
 		{"dropout", c.Dropout >= 0 && c.Dropout < 1, "is not in [0, 1)"},
@@ -240,7 +240,7 @@ func (c *Config) checks() []check {
 		check{"neglect-epochs", c.NeglectEpochs >= 1, "is not at least 1"},
 		check{"min-positives", c.MinPositives >= 1, "is not at least 1"},
 		check{"sibling-target", c.SiblingTarget >= 0 && c.SiblingTarget <= 1, "is not between 0 and 1"},
-		check{"neglected-weight", c.NeglectedWeight > 0 && c.NeglectedWeight <= 1e6, "is not a positive number"},
+		check{"neglected-weight", c.NeglectedWeight > 0 && c.NeglectedWeight <= 1e6, "is not a positive number of at most 1000000"},
 	)
 }
 

@@ -76,6 +76,8 @@ func TestUsageErrors(t *testing.T) {
 		{"validate-fraction", "1", "[0, 1)"},
 		{"validate-split", "train", "trained on"},
 		{"augment", "flip", "images"},
+		{"lr", "1e7", "is not a positive number of at most 1000000"},
+		{"neglected-weight", "1e7", "is not a positive number of at most 1000000"},
 		{"precision", "f16", "f32, bf16"},
 	} {
 		cfg, err := NewConfig("yt8m-conv1d", "", yt8mManifest)

@@ -28,7 +28,8 @@
 //
 // Every file but metrics.jsonl is replaced whole (temporary file, fsync,
 // rename, fsync of the folder). last.safetensors is the commit point: it holds
-// the lines that metrics.jsonl had, and a resumed run cuts the file to them.
+// the lines that metrics.jsonl had, and a resumed run cuts the file to them, or
+// begins it anew where it was lost.
 // What a step computes depends on the configuration, the data and the engine
 // alone, never on when a checkpoint was taken, so a run that was killed and
 // resumed ends in the same bits as one that was not.

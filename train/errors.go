@@ -116,10 +116,15 @@ type DivergedError struct {
 	Step         int64
 	What         string // "loss is NaN"
 	LR           float64
+	Saved        bool // a checkpoint from before it is there
 }
 
 // Error implements error.
 func (e *DivergedError) Error() string {
-	return fmt.Sprintf("stage %d, epoch %d, step %d: %s at learning rate %g; the last checkpoint is from before it; train with a smaller --lr",
-		e.Stage, e.Epoch, e.Step, e.What, e.LR)
+	kept := "no checkpoint was saved yet"
+	if e.Saved {
+		kept = "the last checkpoint is from before it"
+	}
+	return fmt.Sprintf("stage %d, epoch %d, step %d: %s at learning rate %g; %s; begin again with a smaller --lr, into another --out or with --overwrite",
+		e.Stage, e.Epoch, e.Step, e.What, e.LR, kept)
 }

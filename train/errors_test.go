@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"sdnn/features"
 	"sdnn/nn"
@@ -132,7 +133,7 @@ func (e noBF16) Compile(m *nn.Model, o nn.CompileOptions) (nn.Session, error) {
 func TestDiverged(t *testing.T) {
 	t.Parallel()
 	store, engine := testStore(t, 200), testEngine(t)
-	cfg := testConfig(t, store, "mlp", "optimizer=sgd", "lr=1e6", "epochs=50", "schedule=constant")
+	cfg := testConfig(t, store, "mlp", "optimizer=sgd", "lr=1e6", "batch=4", "schedule=constant")
 	cfg.LR = 1e30
 	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
 	_, err := Run(context.Background(), cfg, o)
@@ -142,11 +143,15 @@ func TestDiverged(t *testing.T) {
 	}
 	cfg.LR = 1e6
 	cfg.WeightDecay = 0.99
-	runFails[*DivergedError](t, cfg, o, "smaller --lr")
+	again := "; begin again with a smaller --lr, into another --out or with --overwrite"
+	runFails[*DivergedError](t, cfg, o, "; no checkpoint was saved yet"+again)
 	if _, err := os.Stat(checkpointFile(o.Dir, Last)); err == nil {
-		if _, err := OpenRun(o.Dir, Last); err != nil {
-			t.Error(err)
-		}
+		t.Error("a checkpoint was saved after all")
+	}
+	o.Overwrite, o.CheckpointEvery = true, time.Nanosecond // after every step
+	runFails[*DivergedError](t, cfg, o, "; the last checkpoint is from before it"+again)
+	if _, err := OpenRun(o.Dir, Last); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -261,7 +266,7 @@ func TestMissingSides(t *testing.T) {
 	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
 	mustRun(t, cfg, o)
 	o.Resume = true
-	for _, name := range []string{configFile, Best + ".safetensors", partitionFile, metricsName} {
+	for _, name := range []string{configFile, Best + ".safetensors", partitionFile} {
 		path := filepath.Join(o.Dir, name)
 		good, err := os.ReadFile(path)
 		if err != nil {

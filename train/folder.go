@@ -92,12 +92,13 @@ func differs(dir, checkpoint string) error {
 	return &CorruptError{filepath.Join(dir, configFile), errors.New("it differs from the checkpoint's copy in " + checkpoint + ".safetensors")}
 }
 
-// verifyBest checks every byte of best.safetensors, and that it is of the run.
-func verifyBest(dir string, run *Config) error {
+// verifyBest checks every byte of best.safetensors, and that it is of the run
+// whose last checkpoint is at a position.
+func verifyBest(dir string, run *Config, last *position) error {
 	path := checkpointFile(dir, Best)
 	f, st, saved, _, err := openCheckpoint(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &CorruptError{path, errors.New("it is missing, but " + Last + ".safetensors knows of it")}
+		return lostBest(dir, last)
 	} else if err != nil {
 		return err
 	}

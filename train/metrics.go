@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // metricsLine is a line of metrics.jsonl. ExamplesPerS is the only value that
@@ -26,22 +27,20 @@ type metricsLine struct {
 
 // metricsFile is metrics.jsonl under construction.
 type metricsFile struct {
-	f     *os.File
+	f     *os.File // nil: not made yet
 	lines int64
 }
 
 // openMetrics opens the file, checks the lines that the checkpoint knows and
 // cuts the others. Lines that are too few or not as they were written are a
-// *CorruptError.
+// *CorruptError; a file of no lines is made.
 func openMetrics(path string, lines int64) (*metricsFile, error) {
 	mode := os.O_RDWR
 	if lines == 0 {
 		mode |= os.O_CREATE
 	}
 	f, err := os.OpenFile(path, mode, 0o666)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &CorruptError{path, fmt.Errorf("it is missing; it had %d lines at the last checkpoint", lines)}
-	} else if err != nil {
+	if err != nil {
 		return nil, err
 	}
 	end, err := checkLines(f, lines)
@@ -59,6 +58,31 @@ func openMetrics(path string, lines int64) (*metricsFile, error) {
 		return nil, err
 	}
 	return &metricsFile{f, lines}, nil
+}
+
+// resumeMetrics opens the file at the position of the checkpoint. Nothing follows
+// from the file, so one that is missing is begun anew.
+func (t *trainer) resumeMetrics() error {
+	path := filepath.Join(t.o.Dir, metricsName)
+	var err error
+	t.metrics, err = openMetrics(path, t.pos.MetricsLines)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	lost := fmt.Sprintf("%s is missing, with the %s that it had at the last checkpoint", path, plural(int(t.pos.MetricsLines), "line", "lines"))
+	if t.pos.Done {
+		t.o.Reporter.Warning(lost + ": the log of this run is gone; its checkpoints are whole")
+		return nil
+	}
+	t.o.Reporter.Warning(lost + ": it is begun anew, and the run goes on")
+	// The checkpoint first: one that counts lines which the new file has not
+	// would be refused by the next resume, if this process were killed.
+	t.metrics = &metricsFile{}
+	if err := t.save(t.run.session); err != nil {
+		return err
+	}
+	t.metrics, err = openMetrics(path, 0)
+	return err
 }
 
 // lineError says that a line is not what add wrote.
@@ -104,6 +128,11 @@ func (m *metricsFile) add(l metricsLine) error {
 	return err
 }
 
-func (m *metricsFile) sync() error { return m.f.Sync() }
+func (m *metricsFile) sync() error {
+	if m.f == nil {
+		return nil
+	}
+	return m.f.Sync()
+}
 
 func (m *metricsFile) close() error { return m.f.Close() }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 
 	"sdnn/features"
 	"sdnn/internal/disk"
@@ -46,10 +45,7 @@ func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 	path := checkpointFile(dir, checkpoint)
 	f, _, cfg, pos, err := openCheckpoint(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := LoadConfig(dir); err != nil {
-			return nil, err
-		}
-		return nil, &NoRunError{dir, "the run has not come to a " + filepath.Base(path) + " yet; train on with --resume"}
+		return nil, noCheckpoint(dir, checkpoint)
 	} else if err != nil {
 		return nil, err
 	}
@@ -74,6 +70,45 @@ func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 		}
 	}
 	return r, nil
+}
+
+// noCheckpoint is the error of a checkpoint that is not in dir. It says whether
+// the other one can be evaluated.
+func noCheckpoint(dir, checkpoint string) error {
+	if _, err := LoadConfig(dir); err != nil {
+		return err
+	}
+	other := Last
+	if checkpoint == Last {
+		other = Best
+	}
+	f, _, _, pos, err := openCheckpoint(checkpointFile(dir, other))
+	if err != nil {
+		return &NoRunError{dir, "the run has not come to a " + checkpoint + ".safetensors yet; train on with --resume"}
+	}
+	f.Close()
+	switch {
+	case checkpoint == Last: // lost, or killed just before it was first written
+		return &NoRunError{dir, "there is no last.safetensors, without which --resume begins from the start; " + offered(other)}
+	case pos.Best != nil:
+		return lostBest(dir, pos)
+	}
+	return &NoRunError{dir, "the run has not come to a best.safetensors yet; train on with --resume; " + offered(other)}
+}
+
+// lostBest is the error of a missing best.safetensors that the run had written,
+// as the position of last.safetensors says.
+func lostBest(dir string, last *position) error {
+	run := "the run"
+	if last.Done {
+		run = "the run, which is finished,"
+	}
+	return fmt.Errorf("%w; %s", &CorruptError{checkpointFile(dir, Best), errors.New("it is missing, but " + run + " had written it")}, offered(Last))
+}
+
+// offered says that a checkpoint can be evaluated in place of one that is missing.
+func offered(checkpoint string) string {
+	return "eval and predict can take " + checkpoint + ".safetensors, with --checkpoint " + checkpoint
 }
 
 // Neglected lists the neglected classes, most neglected first; nil for a plain run.

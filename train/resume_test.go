@@ -167,8 +167,8 @@ func (k *killer) Progress(*Progress) {
 		k.snapshot()
 	}
 }
-func (k *killer) Stage(int, string, int64, int64)  { k.snapshot() }
-func (k *killer) Validated(*Progress, *Validation) { k.snapshot() }
+func (k *killer) Stage(int, string, int64, int64) { k.snapshot() }
+func (k *killer) Epoch(*Progress, *Validation)    { k.snapshot() }
 
 // TestKill resumes what kills would have left, with checkpoints at the ends of
 // epochs only.

@@ -104,6 +104,8 @@ type trainer struct {
 	start    time.Time
 	saved    time.Time // when the last checkpoint was written
 	resumed  bool
+	finished bool // the run was when it was resumed
+	began    bool // a stage was begun: what is warned of once was
 
 	split   *features.Split
 	rows    *features.Subset // trained on
@@ -267,16 +269,12 @@ func (t *trainer) resume() error {
 	if err != nil {
 		return err
 	}
-	if run.Engine != t.cfg.Engine { // the state is that of any engine
-		t.o.Reporter.Message(fmt.Sprintf("the run was begun by engine %s, this is %s: results may differ in their last bits", run.Engine, t.cfg.Engine))
-		t.cfg.Engine = run.Engine
-	}
-	if flags := conflicts(&run, &t.cfg); len(flags) > 0 {
+	asked := t.cfg
+	asked.Engine = run.Engine // the state is that of any engine
+	if flags := conflicts(&run, &asked); len(flags) > 0 {
 		return &ConflictError{t.o.Dir, flags}
 	}
-	if run.Version != t.cfg.Version {
-		t.o.Reporter.Message(fmt.Sprintf("the run was begun by sdnn %s, this is %s: results may differ in their last bits", run.Version, t.cfg.Version))
-	}
+	version := t.cfg.Version
 	t.cfg = run
 	for split, have := range t.checksums() {
 		if want := run.Data[split]; want != have {
@@ -286,6 +284,7 @@ func (t *trainer) resume() error {
 	path := checkpointFile(t.o.Dir, Last)
 	f, st, saved, pos, err := openCheckpoint(path)
 	if errors.Is(err, fs.ErrNotExist) { // killed before the first checkpoint
+		t.reportOrigin(version)
 		if err := t.openData(); err != nil {
 			return err
 		}
@@ -303,8 +302,12 @@ func (t *trainer) resume() error {
 		return differs(t.o.Dir, Last)
 	}
 	t.pos = *pos
+	t.finished = pos.Done
+	if !pos.Done {
+		t.reportOrigin(version)
+	}
 	if pos.Best != nil {
-		if err := verifyBest(t.o.Dir, &run); err != nil {
+		if err := verifyBest(t.o.Dir, &run, pos); err != nil {
 			return err
 		}
 	}
@@ -314,8 +317,25 @@ func (t *trainer) resume() error {
 	if err := t.loadState(path, st); err != nil {
 		return err
 	}
-	t.metrics, err = openMetrics(filepath.Join(t.o.Dir, metricsName), pos.MetricsLines)
-	return err
+	if err := t.resumeMetrics(); err != nil {
+		return err
+	}
+	if pos.Done {
+		t.o.Reporter.Message(t.o.Dir + " was finished before: nothing was trained, this is what it came to")
+	}
+	return nil
+}
+
+// reportOrigin says that another engine or version of the program, not this
+// one, began the run that goes on.
+func (t *trainer) reportOrigin(version string) {
+	const differ = "the run was begun by %s, this is %s: results may differ in their last bits"
+	if now := t.o.Engine.Name(); now != t.cfg.Engine {
+		t.o.Reporter.Message(fmt.Sprintf(differ, "engine "+t.cfg.Engine, now))
+	}
+	if version != t.cfg.Version {
+		t.o.Reporter.Message(fmt.Sprintf(differ, "sdnn "+t.cfg.Version, version))
+	}
 }
 
 // close frees what is left open on any way out.
@@ -373,7 +393,12 @@ func (t *trainer) diverged(err error) error {
 	if !errors.As(err, &bad) {
 		return err
 	}
-	return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, t.pos.Step, bad.Error(), t.rate()}
+	return t.divergedAt(t.pos.Step, bad.Error())
+}
+
+func (t *trainer) divergedAt(step int64, what string) error {
+	_, err := os.Stat(checkpointFile(t.o.Dir, Last))
+	return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, step, what, t.rate(), err == nil}
 }
 
 func (t *trainer) rate() float64 { return t.schedule.Rate(t.cfg.LR, t.pos.Epoch, t.pos.Examples) }
@@ -381,7 +406,10 @@ func (t *trainer) rate() float64 { return t.schedule.Rate(t.cfg.LR, t.pos.Epoch,
 func (t *trainer) result() *Result {
 	r := &Result{Dir: t.o.Dir, Net: t.cfg.Net, Engine: t.o.Engine.Name(), Classes: t.cfg.Classes,
 		Outputs: max(t.cfg.Classes, len(t.pos.SubclassToClass)), Epochs: t.pos.Epoch, Steps: t.pos.Step, Examples: t.pos.Examples,
-		Loss: t.pos.LastLoss, Neglected: t.pos.Neglected, Seconds: time.Since(t.start).Seconds(), Resumed: t.resumed}
+		Loss: t.pos.LastLoss, Neglected: t.pos.Neglected, Seconds: time.Since(t.start).Seconds(), Resumed: t.resumed, Finished: t.finished}
+	if t.finished {
+		r.Engine = t.cfg.Engine // this one trained nothing
+	}
 	if b := t.pos.Best; b != nil {
 		r.BestEpoch, r.Best = b.Epoch, b.Validation
 	}
@@ -397,10 +425,11 @@ func (t *trainer) result() *Result {
 // silent is the Reporter that nobody hears.
 type silent struct{}
 
-func (silent) Stage(int, string, int64, int64)  {}
-func (silent) Progress(*Progress)               {}
-func (silent) Validated(*Progress, *Validation) {}
-func (silent) Message(string)                   {}
+func (silent) Stage(int, string, int64, int64) {}
+func (silent) Progress(*Progress)              {}
+func (silent) Epoch(*Progress, *Validation)    {}
+func (silent) Message(string)                  {}
+func (silent) Warning(string)                  {}
 
 // loadState takes up the position of an opened checkpoint. A finished run gets
 // no network, but every byte of the checkpoint is checked.

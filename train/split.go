@@ -23,12 +23,8 @@ func (t *trainer) splitStage(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer samples.close()
-	needed := c.MinPositives
-	if c.pairing() {
-		needed *= 2 // a class's pairs are no examples of their own
-	}
 	t.partition, err = subclass.Split(ctx, c.Classes, neglected, samples, subclass.SplitOptions{
-		Method: subclass.Method(c.Split), Clusters: c.Subclasses, MinPositives: needed, Seed: stageSeed(c.Seed, 2, "split"),
+		Method: subclass.Method(c.Split), Clusters: c.Subclasses, MinPositives: c.neededPositives(), Seed: stageSeed(c.Seed, 2, "split"),
 		Dots: dots})
 	if err == nil {
 		err = samples.failed()
@@ -66,18 +62,55 @@ func stopped(ctx context.Context, err error) error {
 }
 
 func (t *trainer) reportSplit() {
-	k, split, skipped := len(t.pos.Neglected), len(t.partition.Cells()), len(t.partition.Skipped())
-	text := fmt.Sprintf("%d of the %d neglected classes were split", split, k)
-	if t.cfg.Subclasses == 1 {
-		text = fmt.Sprintf("%d neglected classes, none split (--subclasses 1)", k)
-	}
-	if skipped > 0 {
-		text += fmt.Sprintf("; %d have too few %s (--min-positives %d)", skipped, t.cfg.Examples(), t.cfg.MinPositives)
-	}
+	added := 0
 	if t.pairs != nil {
-		text += fmt.Sprintf("; %d paired images were added to them", len(t.pairs.list))
+		added = len(t.pairs.list)
 	}
-	t.o.Reporter.Message(text)
+	t.o.Reporter.Message(splitText(&t.cfg, t.partition, len(t.pos.Neglected), added))
+}
+
+// splitText says what became of the neglected classes, and of those that were
+// not split which flag asked for more examples than they have.
+func splitText(c *Config, p *subclass.Partition, neglected, pairs int) string {
+	split := len(p.Cells())
+	text := fmt.Sprintf("%d of the %s %s split", split, plural(neglected, "neglected class", "neglected classes"), numbered(split, "was", "were"))
+	if c.Subclasses == 1 {
+		text = plural(neglected, "neglected class", "neglected classes") + ", none split (--subclasses 1)"
+	}
+	if skipped := p.Skipped(); len(skipped) > 0 {
+		text += fmt.Sprintf("; %d %s too few %s", len(skipped), numbered(len(skipped), "has", "have"), c.Examples())
+		switch {
+		case skipped[0].Needed == c.neededPositives():
+			text += fmt.Sprintf(" (--min-positives %d)", c.MinPositives)
+		case c.pairing(): // which count as examples there
+			text += fmt.Sprintf(", also with their pairs, for --subclasses %d", c.Subclasses)
+		default:
+			text += fmt.Sprintf(" for --subclasses %d", c.Subclasses)
+		}
+	}
+	if pairs > 0 {
+		text += fmt.Sprintf("; %s %s added to them", plural(pairs, "paired image", "paired images"), numbered(pairs, "was", "were"))
+	}
+	return text
+}
+
+// neededPositives is how many examples a class needs to be split, by
+// --min-positives: a class's pairs are no examples of their own.
+func (c *Config) neededPositives() int {
+	if c.pairing() {
+		return 2 * c.MinPositives
+	}
+	return c.MinPositives
+}
+
+func plural(n int, one, more string) string { return fmt.Sprintf("%d %s", n, numbered(n, one, more)) }
+
+// numbered is the word for n: one's or that of more.
+func numbered(n int, one, more string) string {
+	if n == 1 {
+		return one
+	}
+	return more
 }
 
 func (t *trainer) writePartition(counts []int64) error {

@@ -132,7 +132,7 @@ func (t *trainer) sync() error {
 		return err
 	}
 	if s.notFinite.Load() {
-		return &DivergedError{s.number, t.pos.Epoch + 1, s.badStep, fmt.Sprintf("the loss is %v", s.badLoss), t.rate()}
+		return t.divergedAt(s.badStep, fmt.Sprintf("the loss is %v", s.badLoss))
 	}
 	return nil
 }
@@ -152,6 +152,11 @@ func (t *trainer) stage(ctx context.Context) error {
 		s.progress.Total = min(s.progress.Total, m*int64(t.cfg.Batch))
 	}
 	t.o.Reporter.Stage(s.number, what, s.progress.Total, t.pos.Examples)
+	if n := s.rows.Rows(); n < t.cfg.Batch && !t.began {
+		t.o.Reporter.Warning(fmt.Sprintf("--batch %d is more than all %s to train on (%d): an epoch is one step; a smaller --batch makes more of them",
+			t.cfg.Batch, t.cfg.Examples(), n))
+	}
+	t.began = true
 	for number := t.pos.Stage; t.pos.Stage == number && !t.pos.Done; {
 		if err := t.epoch(ctx); err != nil {
 			return err
@@ -284,9 +289,7 @@ func (t *trainer) endEpoch(ctx context.Context) error {
 	if err := t.metrics.add(line); err != nil {
 		return err
 	}
-	if v != nil {
-		t.o.Reporter.Validated(&s.progress, v)
-	}
+	t.o.Reporter.Epoch(&s.progress, v)
 	if t.cfg.Images() && isDead(t.pos.LastLoss, v) {
 		t.o.Reporter.Message(fmt.Sprintf("the outputs seem to have fallen to 0, where the loss has hardly a gradient left: "+
 			"the network may learn nothing from here on; begin again with a smaller --lr than %g", t.cfg.LR))
@@ -343,7 +346,7 @@ func (t *trainer) endLastStageEpoch(v *Validation) error {
 func (t *trainer) badScore(err error) error {
 	var bad *eval.ScoreError
 	if errors.As(err, &bad) {
-		return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, t.pos.Step, "a score is not a number", t.rate()}
+		return t.divergedAt(t.pos.Step, "a score is not a number")
 	}
 	return err
 }

@@ -242,7 +242,11 @@ func (r trainResult) text(w io.Writer) {
 	if r.Outputs > r.Classes {
 		fmt.Fprintf(w, ", %d subclasses", r.Outputs)
 	}
-	fmt.Fprintf(w, ", engine %s: %s, %s, training loss %.4f, %.0f s\n", r.Engine, count(r.Epochs, "epoch"), count(int(r.Steps), "step"), r.Loss, r.Seconds)
+	took := fmt.Sprintf("%.0f s", r.Seconds)
+	if r.Finished {
+		took = "finished before"
+	}
+	fmt.Fprintf(w, ", engine %s: %s, %s, training loss %.4f, %s\n", r.Engine, count(r.Epochs, "epoch"), count(int(r.Steps), "step"), r.Loss, took)
 	if v := r.Best; v != nil {
 		fmt.Fprintf(w, "best epoch %d, validated: %s\n", r.BestEpoch, metricsText(v))
 	}
@@ -252,7 +256,11 @@ func (r trainResult) text(w io.Writer) {
 		if n > len(shown) {
 			fmt.Fprint(w, " ...")
 		}
-		fmt.Fprintf(w, "; %d of %d were split\n", len(r.Split), n)
+		was := "were"
+		if len(r.Split) == 1 {
+			was = "was"
+		}
+		fmt.Fprintf(w, "; %d of %d %s split\n", len(r.Split), n, was)
 	}
 }
 
@@ -303,12 +311,20 @@ func (r *trainReporter) Progress(p *train.Progress) {
 	}
 }
 
-func (r *trainReporter) Validated(p *train.Progress, v *train.Validation) {
-	r.a.log.Info(fmt.Sprintf("stage %d, epoch %d of %d: training loss %.4f; validated: %s", p.Stage, p.Epoch, p.Epochs, p.Loss, metricsText(v)))
+func (r *trainReporter) Epoch(p *train.Progress, v *train.Validation) {
+	text := fmt.Sprintf("stage %d, epoch %d of %d: training loss %.4f; ", p.Stage, p.Epoch, p.Epochs, p.Loss)
+	if v == nil {
+		text += fmt.Sprintf("%.0f examples/s", p.PerSec)
+	} else {
+		text += "validated: " + metricsText(v)
+	}
+	r.a.log.Info(text)
 	r.a.print.event(epochEvent{"epoch", p.Stage, p.Epoch, p.Step, p.Loss, p.LR, p.PerSec, v})
 }
 
 func (r *trainReporter) Message(text string) { r.a.log.Info(text) }
+
+func (r *trainReporter) Warning(text string) { r.a.log.Warn(text) }
 
 func (r *trainReporter) end() {
 	if r.bar != nil {
