@@ -19,8 +19,8 @@ func StartsPredictions(start []byte) bool {
 	return ended && (string(line) == submissionHeader || string(line) == strings.Join(imageHeader, ","))
 }
 
-// predictionFile is a file that appears under its name, complete and durable,
-// when Close returns nil, and not before.
+// predictionFile is a file, of predictions or of what is made of them, that
+// appears under its name, complete and durable, when Close returns nil, and not before.
 type predictionFile struct {
 	path      string // as it was given
 	real      string // where it is, behind links: a link of the user's stays one, and so does /dev/stdout

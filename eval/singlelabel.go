@@ -158,3 +158,14 @@ func (s *SingleLabel) WriteConfusion(w io.Writer, names []string) error {
 	out.Flush()
 	return out.Error()
 }
+
+// SaveConfusion writes the confusion matrix to a file as WriteConfusion does. The
+// file appears when it is complete; after an error an older one is as it was.
+func (s *SingleLabel) SaveConfusion(path string, names []string) error {
+	var f predictionFile
+	if err := f.create(path); err != nil {
+		return err
+	}
+	f.err = s.WriteConfusion(f.out, names)
+	return f.Close()
+}

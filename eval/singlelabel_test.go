@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -77,6 +79,17 @@ func TestConfusion(t *testing.T) {
 	want := "true \\ predicted,cat,\"dog, wet\",owl\ncat,1,0,1\n\"dog, wet\",0,1,0\nowl,0,1,0\n"
 	if b.String() != want {
 		t.Errorf("%q, want %q", b.String(), want)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "confusion.csv")
+	for _, names := range [][]string{nil, {"cat", "dog, wet", "owl"}} { // the second in place of the first
+		if err := s.SaveConfusion(path, names); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _ := os.ReadFile(path)
+	if files, _ := os.ReadDir(dir); string(got) != want || len(files) != 1 {
+		t.Errorf("saved %q, want %q; %d files", got, want, len(files))
 	}
 	b.Reset()
 	if err := s.WriteConfusion(&b, nil); err != nil || !bytes.HasPrefix(b.Bytes(), []byte("true \\ predicted,0,1,2\n0,")) {

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -73,24 +71,12 @@ func evalImages(ctx context.Context, s *scoring, run, other *train.TrainedRun, o
 		r.PerClass = nil
 	}
 	if o.confusion != "" {
-		if err := r.writeConfusion(o.confusion, s.split.Manifest().ClassNames); err != nil {
-			return r, err
+		if err := r.metrics.SaveConfusion(o.confusion, s.split.Manifest().ClassNames); err != nil {
+			return r, adviseWriting("--confusion", err)
 		}
 		r.Confusion = o.confusion
 	}
 	return r, nil
-}
-
-// writeConfusion writes the confusion matrix to a file.
-func (r *imagesResult) writeConfusion(path string, names []string) error {
-	var text bytes.Buffer
-	if err := r.metrics.WriteConfusion(&text, names); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, text.Bytes(), 0o666); err != nil {
-		return adviseWriting("--confusion", fmt.Errorf("the confusion matrix was not written: %w", err))
-	}
-	return nil
 }
 
 func evalImagesRun(ctx context.Context, s *scoring, run *train.TrainedRun) (*imagesResult, error) {
@@ -247,7 +233,11 @@ func (before *againstImages) text(w io.Writer, r *imagesResult) {
 	}
 	t.Flush()
 	if !r.all && n > 2*mostChanged {
-		fmt.Fprintf(w, "(%sthe %d that gained or lost most; --per-class shows all)\n", map[bool]string{true: "the neglected classes and "}[before.Neglected.Classes > 0], 2*mostChanged)
+		shown := fmt.Sprintf("the %d that gained or lost most", 2*mostChanged)
+		if before.Neglected.Classes > 0 {
+			shown = "the neglected classes and " + shown
+		}
+		fmt.Fprintf(w, "(%s; --per-class shows all)\n", shown)
 	}
 	change := r.ErrorRate - before.ErrorRate
 	verdict := "more than chance"
