@@ -39,9 +39,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -55,7 +56,7 @@ product:
 	LONG $0x400e9262
 	WORD $0xcd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -144,9 +145,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -160,7 +162,7 @@ product:
 	LONG $0x400e9262
 	WORD $0xcd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -254,9 +256,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -279,7 +282,7 @@ product:
 	LONG $0x40069262
 	WORD $0xdd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -383,9 +386,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -408,7 +412,7 @@ product:
 	LONG $0x40069262
 	WORD $0xdd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -517,9 +521,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -551,7 +556,7 @@ product:
 	LONG $0x400e9262
 	WORD $0xed52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -670,9 +675,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -704,7 +710,7 @@ product:
 	LONG $0x400e9262
 	WORD $0xed52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -828,9 +834,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -871,7 +878,7 @@ product:
 	LONG $0x40069262
 	WORD $0xfd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -1005,9 +1012,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1048,7 +1056,7 @@ product:
 	LONG $0x40069262
 	WORD $0xfd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -1187,9 +1195,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1239,7 +1248,7 @@ product:
 	LONG $0x400e1262
 	WORD $0xcd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -1388,9 +1397,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1440,7 +1450,7 @@ product:
 	LONG $0x400e1262
 	WORD $0xcd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -1594,9 +1604,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1655,7 +1666,7 @@ product:
 	LONG $0x40061262
 	WORD $0xdd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -1819,9 +1830,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1880,7 +1892,7 @@ product:
 	LONG $0x40061262
 	WORD $0xdd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -2049,9 +2061,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2119,7 +2132,7 @@ product:
 	LONG $0x400e1262
 	WORD $0xed52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -2298,9 +2311,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2368,7 +2382,7 @@ product:
 	LONG $0x400e1262
 	WORD $0xed52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -2552,9 +2566,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2631,7 +2646,7 @@ product:
 	LONG $0x40061262
 	WORD $0xfd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -2825,9 +2840,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2904,7 +2920,7 @@ product:
 	LONG $0x40061262
 	WORD $0xfd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -3103,9 +3119,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3191,7 +3208,7 @@ product:
 	LONG $0x400e8262
 	WORD $0xcd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -3400,9 +3417,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3488,7 +3506,7 @@ product:
 	LONG $0x400e8262
 	WORD $0xcd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -3702,9 +3720,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3799,7 +3818,7 @@ product:
 	LONG $0x40068262
 	WORD $0xdd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -4023,9 +4042,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4120,7 +4140,7 @@ product:
 	LONG $0x40068262
 	WORD $0xdd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -4349,9 +4369,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4455,7 +4476,7 @@ product:
 	LONG $0x400e8262
 	WORD $0xed52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -4694,9 +4715,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4800,7 +4822,7 @@ product:
 	LONG $0x400e8262
 	WORD $0xed52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -5044,9 +5066,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5159,7 +5182,7 @@ product:
 	LONG $0x40068262
 	WORD $0xfd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -5413,9 +5436,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5528,7 +5552,7 @@ product:
 	LONG $0x40068262
 	WORD $0xfd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -5787,9 +5811,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5911,7 +5936,7 @@ product:
 	LONG $0x400e0262
 	WORD $0xcd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -6180,9 +6205,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -6304,7 +6330,7 @@ product:
 	LONG $0x400e0262
 	WORD $0xcd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -6578,9 +6604,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -6711,7 +6738,7 @@ product:
 	LONG $0x40060262
 	WORD $0xdd52
 	ADDQ $0x04, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
@@ -6995,9 +7022,10 @@ chunk:
 walked:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  product
+	JLE  some
 	MOVQ $0x00000003, R13
 
+some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -7128,7 +7156,7 @@ product:
 	LONG $0x40060262
 	WORD $0xdd52
 	ADDQ $0x40, R10
-	ADDQ $0x80, R11
+	ADDQ $0x00000080, R11
 	DECQ R13
 	JNZ  product
 	SUBQ $0x03, R12
