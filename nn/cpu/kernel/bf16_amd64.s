@@ -32,17 +32,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -76,29 +75,29 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
 	VADDPS    Z31, Z1, Z1
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -138,17 +137,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -182,29 +180,29 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
 	VADDPS    Z31, Z1, Z1
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -249,17 +247,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -302,7 +299,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -311,9 +308,9 @@ full:
 	VADDPS 64(R10), Z3, K2, Z3
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -322,16 +319,16 @@ overwrite:
 	VADDPS    Z31, Z3, Z3
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 	VMAXPS Z2, Z30, Z2
 	VMAXPS Z3, Z30, Z3
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -379,17 +376,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -432,7 +428,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -441,9 +437,9 @@ full:
 	VADDPS 64(R10), Z3, K2, Z3
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -452,16 +448,16 @@ overwrite:
 	VADDPS    Z31, Z3, Z3
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 	VMAXPS Z2, Z30, Z2
 	VMAXPS Z3, Z30, Z3
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -514,17 +510,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -576,7 +571,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -588,9 +583,9 @@ full:
 	VADDPS 64(R10), Z5, K2, Z5
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -601,9 +596,9 @@ overwrite:
 	VADDPS    Z31, Z5, Z5
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -612,7 +607,7 @@ unbiased:
 	VMAXPS Z4, Z30, Z4
 	VMAXPS Z5, Z30, Z5
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -668,17 +663,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -730,7 +724,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -742,9 +736,9 @@ full:
 	VADDPS 64(R10), Z5, K2, Z5
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -755,9 +749,9 @@ overwrite:
 	VADDPS    Z31, Z5, Z5
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -766,7 +760,7 @@ unbiased:
 	VMAXPS Z4, Z30, Z4
 	VMAXPS Z5, Z30, Z5
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -827,17 +821,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -898,7 +891,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -913,9 +906,9 @@ full:
 	VADDPS 64(R10), Z7, K2, Z7
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -928,9 +921,9 @@ overwrite:
 	VADDPS    Z31, Z7, Z7
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -941,7 +934,7 @@ unbiased:
 	VMAXPS Z6, Z30, Z6
 	VMAXPS Z7, Z30, Z7
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1005,17 +998,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1076,7 +1068,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -1091,9 +1083,9 @@ full:
 	VADDPS 64(R10), Z7, K2, Z7
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -1106,9 +1098,9 @@ overwrite:
 	VADDPS    Z31, Z7, Z7
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -1119,7 +1111,7 @@ unbiased:
 	VMAXPS Z6, Z30, Z6
 	VMAXPS Z7, Z30, Z7
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1188,17 +1180,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1268,7 +1259,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -1286,9 +1277,9 @@ full:
 	VADDPS 64(R10), Z9, K2, Z9
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -1303,9 +1294,9 @@ overwrite:
 	VADDPS    Z31, Z9, Z9
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -1318,7 +1309,7 @@ unbiased:
 	VMAXPS Z8, Z30, Z8
 	VMAXPS Z9, Z30, Z9
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1390,17 +1381,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1470,7 +1460,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -1488,9 +1478,9 @@ full:
 	VADDPS 64(R10), Z9, K2, Z9
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -1505,9 +1495,9 @@ overwrite:
 	VADDPS    Z31, Z9, Z9
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -1520,7 +1510,7 @@ unbiased:
 	VMAXPS Z8, Z30, Z8
 	VMAXPS Z9, Z30, Z9
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1597,17 +1587,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1686,7 +1675,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -1707,9 +1696,9 @@ full:
 	VADDPS 64(R10), Z11, K2, Z11
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -1726,9 +1715,9 @@ overwrite:
 	VADDPS    Z31, Z11, Z11
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -1743,7 +1732,7 @@ unbiased:
 	VMAXPS Z10, Z30, Z10
 	VMAXPS Z11, Z30, Z11
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1823,17 +1812,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1912,7 +1900,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -1933,9 +1921,9 @@ full:
 	VADDPS 64(R10), Z11, K2, Z11
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -1952,9 +1940,9 @@ overwrite:
 	VADDPS    Z31, Z11, Z11
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -1969,7 +1957,7 @@ unbiased:
 	VMAXPS Z10, Z30, Z10
 	VMAXPS Z11, Z30, Z11
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -2054,17 +2042,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2152,7 +2139,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2176,9 +2163,9 @@ full:
 	VADDPS 64(R10), Z13, K2, Z13
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2197,9 +2184,9 @@ overwrite:
 	VADDPS    Z31, Z13, Z13
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -2216,7 +2203,7 @@ unbiased:
 	VMAXPS Z12, Z30, Z12
 	VMAXPS Z13, Z30, Z13
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -2304,17 +2291,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2402,7 +2388,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2426,9 +2412,9 @@ full:
 	VADDPS 64(R10), Z13, K2, Z13
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2447,9 +2433,9 @@ overwrite:
 	VADDPS    Z31, Z13, Z13
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -2466,7 +2452,7 @@ unbiased:
 	VMAXPS Z12, Z30, Z12
 	VMAXPS Z13, Z30, Z13
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -2559,17 +2545,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2666,7 +2651,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2693,9 +2678,9 @@ full:
 	VADDPS 64(R10), Z15, K2, Z15
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2716,9 +2701,9 @@ overwrite:
 	VADDPS    Z31, Z15, Z15
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -2737,7 +2722,7 @@ unbiased:
 	VMAXPS Z14, Z30, Z14
 	VMAXPS Z15, Z30, Z15
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -2833,17 +2818,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2940,7 +2924,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2967,9 +2951,9 @@ full:
 	VADDPS 64(R10), Z15, K2, Z15
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2990,9 +2974,9 @@ overwrite:
 	VADDPS    Z31, Z15, Z15
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3011,7 +2995,7 @@ unbiased:
 	VMAXPS Z14, Z30, Z14
 	VMAXPS Z15, Z30, Z15
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3112,17 +3096,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3228,7 +3211,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3258,9 +3241,9 @@ full:
 	VADDPS 64(R10), Z17, K2, Z17
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3283,9 +3266,9 @@ overwrite:
 	VADDPS    Z31, Z17, Z17
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3306,7 +3289,7 @@ unbiased:
 	VMAXPS Z16, Z30, Z16
 	VMAXPS Z17, Z30, Z17
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3410,17 +3393,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3526,7 +3508,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3556,9 +3538,9 @@ full:
 	VADDPS 64(R10), Z17, K2, Z17
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3581,9 +3563,9 @@ overwrite:
 	VADDPS    Z31, Z17, Z17
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3604,7 +3586,7 @@ unbiased:
 	VMAXPS Z16, Z30, Z16
 	VMAXPS Z17, Z30, Z17
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3713,17 +3695,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3838,7 +3819,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3871,9 +3852,9 @@ full:
 	VADDPS 64(R10), Z19, K2, Z19
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3898,9 +3879,9 @@ overwrite:
 	VADDPS    Z31, Z19, Z19
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3923,7 +3904,7 @@ unbiased:
 	VMAXPS Z18, Z30, Z18
 	VMAXPS Z19, Z30, Z19
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4035,17 +4016,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4160,7 +4140,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4193,9 +4173,9 @@ full:
 	VADDPS 64(R10), Z19, K2, Z19
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4220,9 +4200,9 @@ overwrite:
 	VADDPS    Z31, Z19, Z19
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4245,7 +4225,7 @@ unbiased:
 	VMAXPS Z18, Z30, Z18
 	VMAXPS Z19, Z30, Z19
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4362,17 +4342,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4496,7 +4475,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4532,9 +4511,9 @@ full:
 	VADDPS 64(R10), Z21, K2, Z21
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4561,9 +4540,9 @@ overwrite:
 	VADDPS    Z31, Z21, Z21
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4588,7 +4567,7 @@ unbiased:
 	VMAXPS Z20, Z30, Z20
 	VMAXPS Z21, Z30, Z21
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4708,17 +4687,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4842,7 +4820,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4878,9 +4856,9 @@ full:
 	VADDPS 64(R10), Z21, K2, Z21
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4907,9 +4885,9 @@ overwrite:
 	VADDPS    Z31, Z21, Z21
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4934,7 +4912,7 @@ unbiased:
 	VMAXPS Z20, Z30, Z20
 	VMAXPS Z21, Z30, Z21
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -5059,17 +5037,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5202,7 +5179,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -5241,9 +5218,9 @@ full:
 	VADDPS 64(R10), Z23, K2, Z23
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -5272,9 +5249,9 @@ overwrite:
 	VADDPS    Z31, Z23, Z23
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -5301,7 +5278,7 @@ unbiased:
 	VMAXPS Z22, Z30, Z22
 	VMAXPS Z23, Z30, Z23
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -5429,17 +5406,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5572,7 +5548,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -5611,9 +5587,9 @@ full:
 	VADDPS 64(R10), Z23, K2, Z23
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -5642,9 +5618,9 @@ overwrite:
 	VADDPS    Z31, Z23, Z23
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -5671,7 +5647,7 @@ unbiased:
 	VMAXPS Z22, Z30, Z22
 	VMAXPS Z23, Z30, Z23
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -5804,17 +5780,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5956,7 +5931,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -5998,9 +5973,9 @@ full:
 	VADDPS 64(R10), Z25, K2, Z25
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -6031,9 +6006,9 @@ overwrite:
 	VADDPS    Z31, Z25, Z25
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -6062,7 +6037,7 @@ unbiased:
 	VMAXPS Z24, Z30, Z24
 	VMAXPS Z25, Z30, Z25
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -6198,17 +6173,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -6350,7 +6324,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -6392,9 +6366,9 @@ full:
 	VADDPS 64(R10), Z25, K2, Z25
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -6425,9 +6399,9 @@ overwrite:
 	VADDPS    Z31, Z25, Z25
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -6456,7 +6430,7 @@ unbiased:
 	VMAXPS Z24, Z30, Z24
 	VMAXPS Z25, Z30, Z25
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -6597,17 +6571,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -6758,7 +6731,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -6803,9 +6776,9 @@ full:
 	VADDPS 64(R10), Z27, K2, Z27
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -6838,9 +6811,9 @@ overwrite:
 	VADDPS    Z31, Z27, Z27
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -6871,7 +6844,7 @@ unbiased:
 	VMAXPS Z26, Z30, Z26
 	VMAXPS Z27, Z30, Z27
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -7015,17 +6988,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x03
-	JLE  some
+	JLE  product
 	MOVQ $0x00000003, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -7176,7 +7148,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -7221,9 +7193,9 @@ full:
 	VADDPS 64(R10), Z27, K2, Z27
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -7256,9 +7228,9 @@ overwrite:
 	VADDPS    Z31, Z27, Z27
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -7289,7 +7261,7 @@ unbiased:
 	VMAXPS Z26, Z30, Z26
 	VMAXPS Z27, Z30, Z27
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)

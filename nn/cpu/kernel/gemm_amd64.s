@@ -60,26 +60,18 @@ panel:
 	VXORPS     Y1, Y1, Y1
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -100,15 +92,42 @@ turn:
 	VBROADCASTSS 12(R10), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -117,14 +136,43 @@ product:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -136,7 +184,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -144,32 +192,24 @@ full:
 	VADDPS     Y15, Y1, Y1
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
 	VADDPS     Y15, Y1, Y1
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -204,26 +244,18 @@ panel:
 	VXORPS     Y1, Y1, Y1
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -244,15 +276,42 @@ turn:
 	VBROADCASTSS 96(R10), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
-	ADDQ         $0x00000080, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 128(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 192(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 224(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $0x00000100, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -261,14 +320,43 @@ product:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $0x20, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -280,7 +368,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -288,32 +376,24 @@ full:
 	VADDPS     Y15, Y1, Y1
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
 	VADDPS     Y15, Y1, Y1
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -352,26 +432,18 @@ panel:
 	VXORPS     Y3, Y3, Y3
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -404,15 +476,54 @@ turn:
 	VBROADCASTSS 1548(R10), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -424,14 +535,53 @@ product:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -443,7 +593,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -456,9 +606,9 @@ full:
 	VADDPS     Y15, Y3, Y3
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -467,28 +617,17 @@ overwrite:
 	VADDPS     Y15, Y3, Y3
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 	VMAXPS Y2, Y14, Y2
 	VMAXPS Y3, Y14, Y3
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -530,26 +669,18 @@ panel:
 	VXORPS     Y3, Y3, Y3
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -582,15 +713,54 @@ turn:
 	VBROADCASTSS 100(R10), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
-	ADDQ         $0x00000080, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 128(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 132(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 164(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 192(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 196(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 224(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 228(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $0x00000100, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -602,14 +772,53 @@ product:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $0x20, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -621,7 +830,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -634,9 +843,9 @@ full:
 	VADDPS     Y15, Y3, Y3
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -645,28 +854,17 @@ overwrite:
 	VADDPS     Y15, Y3, Y3
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 	VMAXPS Y2, Y14, Y2
 	VMAXPS Y3, Y14, Y3
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -712,26 +910,18 @@ panel:
 	VXORPS     Y5, Y5, Y5
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -776,15 +966,66 @@ turn:
 	VBROADCASTSS 3084(R10), Y14
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3088(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3092(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3096(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3100(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -799,14 +1040,63 @@ product:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -818,7 +1108,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -836,9 +1126,9 @@ full:
 	VADDPS     Y15, Y5, Y5
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -849,9 +1139,9 @@ overwrite:
 	VADDPS     Y15, Y5, Y5
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -860,22 +1150,8 @@ unbiased:
 	VMAXPS Y4, Y14, Y4
 	VMAXPS Y5, Y14, Y5
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -924,26 +1200,18 @@ panel:
 	VXORPS     Y5, Y5, Y5
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -988,15 +1256,66 @@ turn:
 	VBROADCASTSS 104(R10), Y14
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
-	ADDQ         $0x00000080, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 128(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 132(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 136(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 164(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 168(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 192(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 196(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 200(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 224(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 228(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 232(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $0x00000100, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -1011,14 +1330,63 @@ product:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $0x20, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1030,7 +1398,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -1048,9 +1416,9 @@ full:
 	VADDPS     Y15, Y5, Y5
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -1061,9 +1429,9 @@ overwrite:
 	VADDPS     Y15, Y5, Y5
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1072,22 +1440,8 @@ unbiased:
 	VMAXPS Y4, Y14, Y4
 	VMAXPS Y5, Y14, Y5
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -1140,26 +1494,18 @@ panel:
 	VXORPS     Y7, Y7, Y7
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -1216,15 +1562,78 @@ turn:
 	VBROADCASTSS 4620(R10), Y15
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3088(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4624(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3092(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4628(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3096(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4632(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3100(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4636(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -1242,14 +1651,73 @@ product:
 	VFMADD231PS  Y13, Y15, Y7
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1261,7 +1729,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -1284,9 +1752,9 @@ full:
 	VADDPS     Y15, Y7, Y7
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -1299,9 +1767,9 @@ overwrite:
 	VADDPS     Y15, Y7, Y7
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1312,25 +1780,8 @@ unbiased:
 	VMAXPS Y6, Y14, Y6
 	VMAXPS Y7, Y14, Y7
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -1386,26 +1837,18 @@ panel:
 	VXORPS     Y7, Y7, Y7
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -1462,15 +1905,78 @@ turn:
 	VBROADCASTSS 108(R10), Y15
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
-	ADDQ         $0x00000080, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 128(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 132(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 136(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 140(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 164(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 168(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 172(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 192(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 196(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 200(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 204(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 224(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 228(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 232(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 236(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $0x00000100, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -1488,14 +1994,73 @@ product:
 	VFMADD231PS  Y13, Y15, Y7
 	ADDQ         $0x20, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1507,7 +2072,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -1530,9 +2095,9 @@ full:
 	VADDPS     Y15, Y7, Y7
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -1545,9 +2110,9 @@ overwrite:
 	VADDPS     Y15, Y7, Y7
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1558,25 +2123,8 @@ unbiased:
 	VMAXPS Y6, Y14, Y6
 	VMAXPS Y7, Y14, Y7
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -1636,26 +2184,18 @@ panel:
 	VXORPS     Y9, Y9, Y9
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -1724,15 +2264,90 @@ turn:
 	VBROADCASTSS 6156(R10), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3088(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4624(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3092(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4628(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6164(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3096(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4632(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6168(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3100(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4636(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6172(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -1753,14 +2368,83 @@ product:
 	VFMADD231PS  Y13, Y14, Y9
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+	VADDPS (R10), Y8, Y8
+	VADDPS 32(R10), Y9, Y9
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	VADDPS  Y14, Y8, Y8
+	VADDPS  Y15, Y9, Y9
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+	VMAXPS Y8, Y14, Y8
+	VMAXPS Y9, Y14, Y9
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1772,7 +2456,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -1800,9 +2484,9 @@ full:
 	VADDPS     Y15, Y9, Y9
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -1817,9 +2501,9 @@ overwrite:
 	VADDPS     Y15, Y9, Y9
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1832,28 +2516,8 @@ unbiased:
 	VMAXPS Y8, Y14, Y8
 	VMAXPS Y9, Y14, Y9
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y8, (R10)
-	VMOVUPS Y9, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -1916,26 +2580,18 @@ panel:
 	VXORPS     Y9, Y9, Y9
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -2004,15 +2660,90 @@ turn:
 	VBROADCASTSS 112(R10), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
-	ADDQ         $0x00000080, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 128(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 132(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 136(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 140(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 144(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 164(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 168(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 172(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 176(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 192(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 196(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 200(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 204(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 208(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 224(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 228(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 232(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 236(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 240(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $0x00000100, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -2033,14 +2764,83 @@ product:
 	VFMADD231PS  Y13, Y14, Y9
 	ADDQ         $0x20, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+	VADDPS (R10), Y8, Y8
+	VADDPS 32(R10), Y9, Y9
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	VADDPS  Y14, Y8, Y8
+	VADDPS  Y15, Y9, Y9
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+	VMAXPS Y8, Y14, Y8
+	VMAXPS Y9, Y14, Y9
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -2052,7 +2852,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -2080,9 +2880,9 @@ full:
 	VADDPS     Y15, Y9, Y9
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -2097,9 +2897,9 @@ overwrite:
 	VADDPS     Y15, Y9, Y9
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -2112,28 +2912,8 @@ unbiased:
 	VMAXPS Y8, Y14, Y8
 	VMAXPS Y9, Y14, Y9
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y8, (R10)
-	VMOVUPS Y9, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -2200,26 +2980,18 @@ panel:
 	VXORPS     Y11, Y11, Y11
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -2300,15 +3072,102 @@ turn:
 	VBROADCASTSS 7692(R10), Y15
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3088(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4624(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 7696(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3092(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4628(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6164(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 7700(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3096(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4632(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6168(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 7704(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3100(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4636(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6172(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 7708(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -2332,14 +3191,93 @@ product:
 	VFMADD231PS  Y13, Y15, Y11
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+	VADDPS (R10), Y8, Y8
+	VADDPS 32(R10), Y9, Y9
+	ADDQ   SI, R10
+	VADDPS (R10), Y10, Y10
+	VADDPS 32(R10), Y11, Y11
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	VADDPS  Y14, Y8, Y8
+	VADDPS  Y15, Y9, Y9
+	VADDPS  Y14, Y10, Y10
+	VADDPS  Y15, Y11, Y11
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+	VMAXPS Y8, Y14, Y8
+	VMAXPS Y9, Y14, Y9
+	VMAXPS Y10, Y14, Y10
+	VMAXPS Y11, Y14, Y11
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y10, (R10)
+	VMOVUPS Y11, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -2351,7 +3289,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -2384,9 +3322,9 @@ full:
 	VADDPS     Y15, Y11, Y11
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -2403,9 +3341,9 @@ overwrite:
 	VADDPS     Y15, Y11, Y11
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -2420,31 +3358,8 @@ unbiased:
 	VMAXPS Y10, Y14, Y10
 	VMAXPS Y11, Y14, Y11
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y8, (R10)
-	VMOVUPS Y9, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y10, (R10)
-	VMOVUPS Y11, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -2514,26 +3429,18 @@ panel:
 	VXORPS     Y11, Y11, Y11
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x10
-	JLE  some
-	MOVQ $0x00000010, R13
-
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked0:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -2614,15 +3521,102 @@ turn:
 	VBROADCASTSS 116(R10), Y15
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
-	ADDQ         $0x00000080, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 128(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 132(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 136(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 140(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 144(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 148(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 164(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 168(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 172(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 176(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 180(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 192(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 196(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 200(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 204(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 208(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 212(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 224(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 228(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 232(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 236(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 240(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 244(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $0x00000100, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked1:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -2646,14 +3640,93 @@ product:
 	VFMADD231PS  Y13, Y15, Y11
 	ADDQ         $0x20, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x10, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+	VADDPS (R10), Y8, Y8
+	VADDPS 32(R10), Y9, Y9
+	ADDQ   SI, R10
+	VADDPS (R10), Y10, Y10
+	VADDPS 32(R10), Y11, Y11
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	VADDPS  Y14, Y8, Y8
+	VADDPS  Y15, Y9, Y9
+	VADDPS  Y14, Y10, Y10
+	VADDPS  Y15, Y11, Y11
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+	VMAXPS Y8, Y14, Y8
+	VMAXPS Y9, Y14, Y9
+	VMAXPS Y10, Y14, Y10
+	VMAXPS Y11, Y14, Y11
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y10, (R10)
+	VMOVUPS Y11, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -2665,7 +3738,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -2698,9 +3771,9 @@ full:
 	VADDPS     Y15, Y11, Y11
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -2717,9 +3790,9 @@ overwrite:
 	VADDPS     Y15, Y11, Y11
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -2734,31 +3807,8 @@ unbiased:
 	VMAXPS Y10, Y14, Y10
 	VMAXPS Y11, Y14, Y11
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y8, (R10)
-	VMOVUPS Y9, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y10, (R10)
-	VMOVUPS Y11, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -3208,17 +4258,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3246,29 +4295,29 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
 	VADDPS    Z31, Z1, Z1
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3308,17 +4357,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3346,29 +4394,29 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
 	VADDPS    Z31, Z1, Z1
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3413,17 +4461,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3454,7 +4501,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3463,9 +4510,9 @@ full:
 	VADDPS 64(R10), Z3, K2, Z3
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3474,16 +4521,16 @@ overwrite:
 	VADDPS    Z31, Z3, Z3
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 	VMAXPS Z2, Z30, Z2
 	VMAXPS Z3, Z30, Z3
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3531,17 +4578,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3572,7 +4618,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3581,9 +4627,9 @@ full:
 	VADDPS 64(R10), Z3, K2, Z3
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3592,16 +4638,16 @@ overwrite:
 	VADDPS    Z31, Z3, Z3
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 	VMAXPS Z2, Z30, Z2
 	VMAXPS Z3, Z30, Z3
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3654,17 +4700,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3698,7 +4743,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3710,9 +4755,9 @@ full:
 	VADDPS 64(R10), Z5, K2, Z5
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3723,9 +4768,9 @@ overwrite:
 	VADDPS    Z31, Z5, Z5
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3734,7 +4779,7 @@ unbiased:
 	VMAXPS Z4, Z30, Z4
 	VMAXPS Z5, Z30, Z5
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3790,17 +4835,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3834,7 +4878,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3846,9 +4890,9 @@ full:
 	VADDPS 64(R10), Z5, K2, Z5
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3859,9 +4903,9 @@ overwrite:
 	VADDPS    Z31, Z5, Z5
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3870,7 +4914,7 @@ unbiased:
 	VMAXPS Z4, Z30, Z4
 	VMAXPS Z5, Z30, Z5
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3931,17 +4975,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3978,7 +5021,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3993,9 +5036,9 @@ full:
 	VADDPS 64(R10), Z7, K2, Z7
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4008,9 +5051,9 @@ overwrite:
 	VADDPS    Z31, Z7, Z7
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4021,7 +5064,7 @@ unbiased:
 	VMAXPS Z6, Z30, Z6
 	VMAXPS Z7, Z30, Z7
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4085,17 +5128,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4132,7 +5174,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4147,9 +5189,9 @@ full:
 	VADDPS 64(R10), Z7, K2, Z7
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4162,9 +5204,9 @@ overwrite:
 	VADDPS    Z31, Z7, Z7
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4175,7 +5217,7 @@ unbiased:
 	VMAXPS Z6, Z30, Z6
 	VMAXPS Z7, Z30, Z7
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4244,17 +5286,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4294,7 +5335,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4312,9 +5353,9 @@ full:
 	VADDPS 64(R10), Z9, K2, Z9
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4329,9 +5370,9 @@ overwrite:
 	VADDPS    Z31, Z9, Z9
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4344,7 +5385,7 @@ unbiased:
 	VMAXPS Z8, Z30, Z8
 	VMAXPS Z9, Z30, Z9
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4416,17 +5457,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4466,7 +5506,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4484,9 +5524,9 @@ full:
 	VADDPS 64(R10), Z9, K2, Z9
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4501,9 +5541,9 @@ overwrite:
 	VADDPS    Z31, Z9, Z9
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4516,7 +5556,7 @@ unbiased:
 	VMAXPS Z8, Z30, Z8
 	VMAXPS Z9, Z30, Z9
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4593,17 +5633,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4646,7 +5685,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4667,9 +5706,9 @@ full:
 	VADDPS 64(R10), Z11, K2, Z11
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4686,9 +5725,9 @@ overwrite:
 	VADDPS    Z31, Z11, Z11
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4703,7 +5742,7 @@ unbiased:
 	VMAXPS Z10, Z30, Z10
 	VMAXPS Z11, Z30, Z11
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4783,17 +5822,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4836,7 +5874,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4857,9 +5895,9 @@ full:
 	VADDPS 64(R10), Z11, K2, Z11
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4876,9 +5914,9 @@ overwrite:
 	VADDPS    Z31, Z11, Z11
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4893,7 +5931,7 @@ unbiased:
 	VMAXPS Z10, Z30, Z10
 	VMAXPS Z11, Z30, Z11
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4978,17 +6016,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5034,7 +6071,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -5058,9 +6095,9 @@ full:
 	VADDPS 64(R10), Z13, K2, Z13
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -5079,9 +6116,9 @@ overwrite:
 	VADDPS    Z31, Z13, Z13
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -5098,7 +6135,7 @@ unbiased:
 	VMAXPS Z12, Z30, Z12
 	VMAXPS Z13, Z30, Z13
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -5186,17 +6223,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5242,7 +6278,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -5266,9 +6302,9 @@ full:
 	VADDPS 64(R10), Z13, K2, Z13
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -5287,9 +6323,9 @@ overwrite:
 	VADDPS    Z31, Z13, Z13
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -5306,7 +6342,7 @@ unbiased:
 	VMAXPS Z12, Z30, Z12
 	VMAXPS Z13, Z30, Z13
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -5399,17 +6435,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5458,7 +6493,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -5485,9 +6520,9 @@ full:
 	VADDPS 64(R10), Z15, K2, Z15
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -5508,9 +6543,9 @@ overwrite:
 	VADDPS    Z31, Z15, Z15
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -5529,7 +6564,7 @@ unbiased:
 	VMAXPS Z14, Z30, Z14
 	VMAXPS Z15, Z30, Z15
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -5625,17 +6660,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5684,7 +6718,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -5711,9 +6745,9 @@ full:
 	VADDPS 64(R10), Z15, K2, Z15
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -5734,9 +6768,9 @@ overwrite:
 	VADDPS    Z31, Z15, Z15
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -5755,7 +6789,7 @@ unbiased:
 	VMAXPS Z14, Z30, Z14
 	VMAXPS Z15, Z30, Z15
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -5856,17 +6890,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -5918,7 +6951,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -5948,9 +6981,9 @@ full:
 	VADDPS 64(R10), Z17, K2, Z17
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -5973,9 +7006,9 @@ overwrite:
 	VADDPS    Z31, Z17, Z17
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -5996,7 +7029,7 @@ unbiased:
 	VMAXPS Z16, Z30, Z16
 	VMAXPS Z17, Z30, Z17
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -6100,17 +7133,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -6162,7 +7194,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -6192,9 +7224,9 @@ full:
 	VADDPS 64(R10), Z17, K2, Z17
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -6217,9 +7249,9 @@ overwrite:
 	VADDPS    Z31, Z17, Z17
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -6240,7 +7272,7 @@ unbiased:
 	VMAXPS Z16, Z30, Z16
 	VMAXPS Z17, Z30, Z17
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -6349,17 +7381,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -6414,7 +7445,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -6447,9 +7478,9 @@ full:
 	VADDPS 64(R10), Z19, K2, Z19
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -6474,9 +7505,9 @@ overwrite:
 	VADDPS    Z31, Z19, Z19
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -6499,7 +7530,7 @@ unbiased:
 	VMAXPS Z18, Z30, Z18
 	VMAXPS Z19, Z30, Z19
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -6611,17 +7642,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -6676,7 +7706,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -6709,9 +7739,9 @@ full:
 	VADDPS 64(R10), Z19, K2, Z19
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -6736,9 +7766,9 @@ overwrite:
 	VADDPS    Z31, Z19, Z19
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -6761,7 +7791,7 @@ unbiased:
 	VMAXPS Z18, Z30, Z18
 	VMAXPS Z19, Z30, Z19
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -6878,17 +7908,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -6946,7 +7975,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -6982,9 +8011,9 @@ full:
 	VADDPS 64(R10), Z21, K2, Z21
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -7011,9 +8040,9 @@ overwrite:
 	VADDPS    Z31, Z21, Z21
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -7038,7 +8067,7 @@ unbiased:
 	VMAXPS Z20, Z30, Z20
 	VMAXPS Z21, Z30, Z21
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -7158,17 +8187,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -7226,7 +8254,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -7262,9 +8290,9 @@ full:
 	VADDPS 64(R10), Z21, K2, Z21
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -7291,9 +8319,9 @@ overwrite:
 	VADDPS    Z31, Z21, Z21
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -7318,7 +8346,7 @@ unbiased:
 	VMAXPS Z20, Z30, Z20
 	VMAXPS Z21, Z30, Z21
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -7443,17 +8471,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -7514,7 +8541,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -7553,9 +8580,9 @@ full:
 	VADDPS 64(R10), Z23, K2, Z23
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -7584,9 +8611,9 @@ overwrite:
 	VADDPS    Z31, Z23, Z23
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -7613,7 +8640,7 @@ unbiased:
 	VMAXPS Z22, Z30, Z22
 	VMAXPS Z23, Z30, Z23
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -7741,17 +8768,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -7812,7 +8838,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -7851,9 +8877,9 @@ full:
 	VADDPS 64(R10), Z23, K2, Z23
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -7882,9 +8908,9 @@ overwrite:
 	VADDPS    Z31, Z23, Z23
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -7911,7 +8937,7 @@ unbiased:
 	VMAXPS Z22, Z30, Z22
 	VMAXPS Z23, Z30, Z23
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -8044,17 +9070,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -8118,7 +9143,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -8160,9 +9185,9 @@ full:
 	VADDPS 64(R10), Z25, K2, Z25
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -8193,9 +9218,9 @@ overwrite:
 	VADDPS    Z31, Z25, Z25
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -8224,7 +9249,7 @@ unbiased:
 	VMAXPS Z24, Z30, Z24
 	VMAXPS Z25, Z30, Z25
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -8360,17 +9385,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -8434,7 +9458,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -8476,9 +9500,9 @@ full:
 	VADDPS 64(R10), Z25, K2, Z25
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -8509,9 +9533,9 @@ overwrite:
 	VADDPS    Z31, Z25, Z25
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -8540,7 +9564,7 @@ unbiased:
 	VMAXPS Z24, Z30, Z24
 	VMAXPS Z25, Z30, Z25
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -8681,17 +9705,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -8758,7 +9781,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -8803,9 +9826,9 @@ full:
 	VADDPS 64(R10), Z27, K2, Z27
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -8838,9 +9861,9 @@ overwrite:
 	VADDPS    Z31, Z27, Z27
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -8871,7 +9894,7 @@ unbiased:
 	VMAXPS Z26, Z30, Z26
 	VMAXPS Z27, Z30, Z27
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -9015,17 +10038,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x06
-	JLE  some
+	JLE  product
 	MOVQ $0x00000006, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -9092,7 +10114,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -9137,9 +10159,9 @@ full:
 	VADDPS 64(R10), Z27, K2, Z27
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -9172,9 +10194,9 @@ overwrite:
 	VADDPS    Z31, Z27, Z27
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -9205,7 +10227,7 @@ unbiased:
 	VMAXPS Z26, Z30, Z26
 	VMAXPS Z27, Z30, Z27
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)

@@ -60,26 +60,26 @@ panel:
 	VXORPS     Y1, Y1, Y1
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x04
-	JLE  some
-	MOVQ $0x00000004, R13
+walked0:
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked1:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -100,15 +100,42 @@ turn:
 	VBROADCASTSS 12(R10), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked2
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked2:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -117,14 +144,43 @@ product:
 	VFMADD231PS  Y13, Y14, Y1
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x04, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -136,7 +192,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -144,32 +200,24 @@ full:
 	VADDPS     Y15, Y1, Y1
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
 	VADDPS     Y15, Y1, Y1
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -208,26 +256,26 @@ panel:
 	VXORPS     Y3, Y3, Y3
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x04
-	JLE  some
-	MOVQ $0x00000004, R13
+walked0:
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked1:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -260,15 +308,54 @@ turn:
 	VBROADCASTSS 1548(R10), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked2
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked2:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -280,14 +367,53 @@ product:
 	VFMADD231PS  Y13, Y15, Y3
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x04, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -299,7 +425,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -312,9 +438,9 @@ full:
 	VADDPS     Y15, Y3, Y3
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -323,28 +449,17 @@ overwrite:
 	VADDPS     Y15, Y3, Y3
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 	VMAXPS Y2, Y14, Y2
 	VMAXPS Y3, Y14, Y3
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -390,26 +505,26 @@ panel:
 	VXORPS     Y5, Y5, Y5
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x04
-	JLE  some
-	MOVQ $0x00000004, R13
+walked0:
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked1:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -454,15 +569,66 @@ turn:
 	VBROADCASTSS 3084(R10), Y14
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3088(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3092(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3096(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3100(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked2
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked2:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -477,14 +643,63 @@ product:
 	VFMADD231PS  Y13, Y14, Y5
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x04, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -496,7 +711,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -514,9 +729,9 @@ full:
 	VADDPS     Y15, Y5, Y5
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -527,9 +742,9 @@ overwrite:
 	VADDPS     Y15, Y5, Y5
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -538,22 +753,8 @@ unbiased:
 	VMAXPS Y4, Y14, Y4
 	VMAXPS Y5, Y14, Y5
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -606,26 +807,26 @@ panel:
 	VXORPS     Y7, Y7, Y7
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x04
-	JLE  some
-	MOVQ $0x00000004, R13
+walked0:
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked1:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -682,15 +883,78 @@ turn:
 	VBROADCASTSS 4620(R10), Y15
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3088(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4624(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3092(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4628(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3096(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4632(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3100(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4636(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked2
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked2:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -708,14 +972,73 @@ product:
 	VFMADD231PS  Y13, Y15, Y7
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x04, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -727,7 +1050,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -750,9 +1073,9 @@ full:
 	VADDPS     Y15, Y7, Y7
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -765,9 +1088,9 @@ overwrite:
 	VADDPS     Y15, Y7, Y7
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -778,25 +1101,8 @@ unbiased:
 	VMAXPS Y6, Y14, Y6
 	VMAXPS Y7, Y14, Y7
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -856,26 +1162,26 @@ panel:
 	VXORPS     Y9, Y9, Y9
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x04
-	JLE  some
-	MOVQ $0x00000004, R13
+walked0:
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked1:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -944,15 +1250,90 @@ turn:
 	VBROADCASTSS 6156(R10), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3088(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4624(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3092(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4628(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6164(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3096(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4632(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6168(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3100(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4636(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6172(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked2
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked2:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -973,14 +1354,83 @@ product:
 	VFMADD231PS  Y13, Y14, Y9
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x04, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+	VADDPS (R10), Y8, Y8
+	VADDPS 32(R10), Y9, Y9
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	VADDPS  Y14, Y8, Y8
+	VADDPS  Y15, Y9, Y9
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+	VMAXPS Y8, Y14, Y8
+	VMAXPS Y9, Y14, Y9
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -992,7 +1442,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -1020,9 +1470,9 @@ full:
 	VADDPS     Y15, Y9, Y9
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -1037,9 +1487,9 @@ overwrite:
 	VADDPS     Y15, Y9, Y9
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1052,28 +1502,8 @@ unbiased:
 	VMAXPS Y8, Y14, Y8
 	VMAXPS Y9, Y14, Y9
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y8, (R10)
-	VMOVUPS Y9, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -1140,26 +1570,26 @@ panel:
 	VXORPS     Y11, Y11, Y11
 	TESTQ      R12, R12
 	JZ         summed
+	SUBQ       $0x08, R12
+	JL         few
 
-chunk:
+turn:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
-	MOVQ R12, R13
-	CMPQ R12, $0x04
-	JLE  some
-	MOVQ $0x00000004, R13
+walked0:
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked1
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
-some:
-	SUBQ $0x04, R13
-	JL   few
-
-turn:
+walked1:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (R10), Y14
@@ -1240,15 +1670,102 @@ turn:
 	VBROADCASTSS 7692(R10), Y15
 	VFMADD231PS  Y12, Y15, Y10
 	VFMADD231PS  Y13, Y15, Y11
-	ADDQ         $0x10, R10
-	ADDQ         $0x00000100, R11
-	SUBQ         $0x04, R13
+	VMOVUPS      256(R11), Y12
+	VMOVUPS      288(R11), Y13
+	VBROADCASTSS 16(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1552(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3088(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4624(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6160(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 7696(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      320(R11), Y12
+	VMOVUPS      352(R11), Y13
+	VBROADCASTSS 20(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1556(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3092(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4628(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6164(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 7700(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      384(R11), Y12
+	VMOVUPS      416(R11), Y13
+	VBROADCASTSS 24(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1560(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3096(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4632(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6168(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 7704(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	VMOVUPS      448(R11), Y12
+	VMOVUPS      480(R11), Y13
+	VBROADCASTSS 28(R10), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 1564(R10), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 3100(R10), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 4636(R10), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 6172(R10), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 7708(R10), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $0x20, R10
+	ADDQ         $0x00000200, R11
+	SUBQ         $0x08, R12
 	JGE          turn
 
 few:
-	ADDQ $0x04, R13
-	JZ   added
+	ADDQ       $0x08, R12
+	JZ         summed
+	PREFETCHT1 (R8)
+	ADDQ       $0x40, R8
+	DECQ       R9
+	JNZ        walked2
+	ADDQ       104(AX), R8
+	MOVQ       96(AX), R9
 
+walked2:
 product:
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
@@ -1272,14 +1789,93 @@ product:
 	VFMADD231PS  Y13, Y15, Y11
 	ADDQ         $0x04, R10
 	ADDQ         $0x40, R11
-	DECQ         R13
+	DECQ         R12
 	JNZ          product
 
-added:
-	SUBQ $0x04, R12
-	JG   chunk
-
 summed:
+	CMPQ   DX, $0x01
+	JE     last
+	CMPQ   64(AX), $0x00
+	JE     fullOverwrite
+	MOVQ   BX, R10
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   SI, R10
+	VADDPS (R10), Y2, Y2
+	VADDPS 32(R10), Y3, Y3
+	ADDQ   SI, R10
+	VADDPS (R10), Y4, Y4
+	VADDPS 32(R10), Y5, Y5
+	ADDQ   SI, R10
+	VADDPS (R10), Y6, Y6
+	VADDPS 32(R10), Y7, Y7
+	ADDQ   SI, R10
+	VADDPS (R10), Y8, Y8
+	VADDPS 32(R10), Y9, Y9
+	ADDQ   SI, R10
+	VADDPS (R10), Y10, Y10
+	VADDPS 32(R10), Y11, Y11
+	ADDQ   SI, R10
+
+fullOverwrite:
+	TESTQ   DI, DI
+	JZ      fullUnbiased
+	VMOVUPS (DI), Y14
+	VMOVUPS 32(DI), Y15
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y15, Y1, Y1
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y15, Y3, Y3
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y15, Y5, Y5
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y15, Y7, Y7
+	VADDPS  Y14, Y8, Y8
+	VADDPS  Y15, Y9, Y9
+	VADDPS  Y14, Y10, Y10
+	VADDPS  Y15, Y11, Y11
+	ADDQ    $0x40, DI
+
+fullUnbiased:
+	CMPQ   80(AX), $0x00
+	JE     fullLinear
+	VXORPS Y14, Y14, Y14
+	VMAXPS Y0, Y14, Y0
+	VMAXPS Y1, Y14, Y1
+	VMAXPS Y2, Y14, Y2
+	VMAXPS Y3, Y14, Y3
+	VMAXPS Y4, Y14, Y4
+	VMAXPS Y5, Y14, Y5
+	VMAXPS Y6, Y14, Y6
+	VMAXPS Y7, Y14, Y7
+	VMAXPS Y8, Y14, Y8
+	VMAXPS Y9, Y14, Y9
+	VMAXPS Y10, Y14, Y10
+	VMAXPS Y11, Y14, Y11
+
+fullLinear:
+	MOVQ    BX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, 32(R10)
+	ADDQ    SI, R10
+	VMOVUPS Y10, (R10)
+	VMOVUPS Y11, 32(R10)
+	ADDQ    SI, R10
+	JMP     stored
+
+last:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1291,7 +1887,7 @@ full:
 	VMOVUPS    64(R11)(R10*4), Y12
 	VMOVUPS    96(R11)(R10*4), Y13
 	CMPQ       64(AX), $0x00
-	JE         overwrite
+	JE         maskedOverwrite
 	MOVQ       BX, R10
 	VMASKMOVPS (R10), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -1324,9 +1920,9 @@ full:
 	VADDPS     Y15, Y11, Y11
 	ADDQ       SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ      DI, DI
-	JZ         unbiased
+	JZ         maskedUnbiased
 	VMASKMOVPS (DI), Y12, Y14
 	VMASKMOVPS 32(DI), Y13, Y15
 	VADDPS     Y14, Y0, Y0
@@ -1343,9 +1939,9 @@ overwrite:
 	VADDPS     Y15, Y11, Y11
 	ADDQ       $0x40, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1360,31 +1956,8 @@ unbiased:
 	VMAXPS Y10, Y14, Y10
 	VMAXPS Y11, Y14, Y11
 
-linear:
-	MOVQ    BX, R10
-	CMPQ    DX, $0x01
-	JE      masked
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y6, (R10)
-	VMOVUPS Y7, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y8, (R10)
-	VMOVUPS Y9, 32(R10)
-	ADDQ    SI, R10
-	VMOVUPS Y10, (R10)
-	VMOVUPS Y11, 32(R10)
-	ADDQ    SI, R10
-	JMP     stored
-
-masked:
+maskedLinear:
+	MOVQ       BX, R10
 	VMASKMOVPS Y0, Y12, (R10)
 	VMASKMOVPS Y1, Y13, 32(R10)
 	ADDQ       SI, R10
@@ -1440,17 +2013,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1478,29 +2050,29 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
 	VADDPS    Z31, Z1, Z1
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1545,17 +2117,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1586,7 +2157,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -1595,9 +2166,9 @@ full:
 	VADDPS 64(R10), Z3, K2, Z3
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -1606,16 +2177,16 @@ overwrite:
 	VADDPS    Z31, Z3, Z3
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
 	VMAXPS Z2, Z30, Z2
 	VMAXPS Z3, Z30, Z3
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1668,17 +2239,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1712,7 +2282,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -1724,9 +2294,9 @@ full:
 	VADDPS 64(R10), Z5, K2, Z5
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -1737,9 +2307,9 @@ overwrite:
 	VADDPS    Z31, Z5, Z5
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -1748,7 +2318,7 @@ unbiased:
 	VMAXPS Z4, Z30, Z4
 	VMAXPS Z5, Z30, Z5
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1809,17 +2379,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -1856,7 +2425,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -1871,9 +2440,9 @@ full:
 	VADDPS 64(R10), Z7, K2, Z7
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -1886,9 +2455,9 @@ overwrite:
 	VADDPS    Z31, Z7, Z7
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -1899,7 +2468,7 @@ unbiased:
 	VMAXPS Z6, Z30, Z6
 	VMAXPS Z7, Z30, Z7
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -1968,17 +2537,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2018,7 +2586,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2036,9 +2604,9 @@ full:
 	VADDPS 64(R10), Z9, K2, Z9
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2053,9 +2621,9 @@ overwrite:
 	VADDPS    Z31, Z9, Z9
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -2068,7 +2636,7 @@ unbiased:
 	VMAXPS Z8, Z30, Z8
 	VMAXPS Z9, Z30, Z9
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -2145,17 +2713,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2198,7 +2765,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2219,9 +2786,9 @@ full:
 	VADDPS 64(R10), Z11, K2, Z11
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2238,9 +2805,9 @@ overwrite:
 	VADDPS    Z31, Z11, Z11
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -2255,7 +2822,7 @@ unbiased:
 	VMAXPS Z10, Z30, Z10
 	VMAXPS Z11, Z30, Z11
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -2340,17 +2907,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2396,7 +2962,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2420,9 +2986,9 @@ full:
 	VADDPS 64(R10), Z13, K2, Z13
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2441,9 +3007,9 @@ overwrite:
 	VADDPS    Z31, Z13, Z13
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -2460,7 +3026,7 @@ unbiased:
 	VMAXPS Z12, Z30, Z12
 	VMAXPS Z13, Z30, Z13
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -2553,17 +3119,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2612,7 +3177,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2639,9 +3204,9 @@ full:
 	VADDPS 64(R10), Z15, K2, Z15
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2662,9 +3227,9 @@ overwrite:
 	VADDPS    Z31, Z15, Z15
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -2683,7 +3248,7 @@ unbiased:
 	VMAXPS Z14, Z30, Z14
 	VMAXPS Z15, Z30, Z15
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -2784,17 +3349,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -2846,7 +3410,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -2876,9 +3440,9 @@ full:
 	VADDPS 64(R10), Z17, K2, Z17
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -2901,9 +3465,9 @@ overwrite:
 	VADDPS    Z31, Z17, Z17
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -2924,7 +3488,7 @@ unbiased:
 	VMAXPS Z16, Z30, Z16
 	VMAXPS Z17, Z30, Z17
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3033,17 +3597,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3098,7 +3661,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3131,9 +3694,9 @@ full:
 	VADDPS 64(R10), Z19, K2, Z19
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3158,9 +3721,9 @@ overwrite:
 	VADDPS    Z31, Z19, Z19
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3183,7 +3746,7 @@ unbiased:
 	VMAXPS Z18, Z30, Z18
 	VMAXPS Z19, Z30, Z19
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3300,17 +3863,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3368,7 +3930,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3404,9 +3966,9 @@ full:
 	VADDPS 64(R10), Z21, K2, Z21
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3433,9 +3995,9 @@ overwrite:
 	VADDPS    Z31, Z21, Z21
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3460,7 +4022,7 @@ unbiased:
 	VMAXPS Z20, Z30, Z20
 	VMAXPS Z21, Z30, Z21
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3585,17 +4147,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3656,7 +4217,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -3695,9 +4256,9 @@ full:
 	VADDPS 64(R10), Z23, K2, Z23
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -3726,9 +4287,9 @@ overwrite:
 	VADDPS    Z31, Z23, Z23
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -3755,7 +4316,7 @@ unbiased:
 	VMAXPS Z22, Z30, Z22
 	VMAXPS Z23, Z30, Z23
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -3888,17 +4449,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -3962,7 +4522,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4004,9 +4564,9 @@ full:
 	VADDPS 64(R10), Z25, K2, Z25
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4037,9 +4597,9 @@ overwrite:
 	VADDPS    Z31, Z25, Z25
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4068,7 +4628,7 @@ unbiased:
 	VMAXPS Z24, Z30, Z24
 	VMAXPS Z25, Z30, Z25
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)
@@ -4209,17 +4769,16 @@ chunk:
 	PREFETCHT1 (R8)
 	ADDQ       $0x40, R8
 	DECQ       R9
-	JNZ        walked
+	JNZ        walked0
 	ADDQ       104(AX), R8
 	MOVQ       96(AX), R9
 
-walked:
+walked0:
 	MOVQ R12, R13
 	CMPQ R12, $0x02
-	JLE  some
+	JLE  product
 	MOVQ $0x00000002, R13
 
-some:
 product:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
@@ -4286,7 +4845,7 @@ full:
 	SHRQ   $0x10, R11
 	KMOVW  R11, K2
 	CMPQ   64(AX), $0x00
-	JE     overwrite
+	JE     maskedOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Z0, K1, Z0
 	VADDPS 64(R10), Z1, K2, Z1
@@ -4331,9 +4890,9 @@ full:
 	VADDPS 64(R10), Z27, K2, Z27
 	ADDQ   SI, R10
 
-overwrite:
+maskedOverwrite:
 	TESTQ     DI, DI
-	JZ        unbiased
+	JZ        maskedUnbiased
 	VMOVUPS.Z (DI), K1, Z30
 	VMOVUPS.Z 64(DI), K2, Z31
 	VADDPS    Z30, Z0, Z0
@@ -4366,9 +4925,9 @@ overwrite:
 	VADDPS    Z31, Z27, Z27
 	ADDQ      $0x80, DI
 
-unbiased:
+maskedUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     linear
+	JE     maskedLinear
 	VPXORD Z30, Z30, Z30
 	VMAXPS Z0, Z30, Z0
 	VMAXPS Z1, Z30, Z1
@@ -4399,7 +4958,7 @@ unbiased:
 	VMAXPS Z26, Z30, Z26
 	VMAXPS Z27, Z30, Z27
 
-linear:
+maskedLinear:
 	MOVQ    BX, R10
 	VMOVUPS Z0, K1, (R10)
 	VMOVUPS Z1, K2, 64(R10)

@@ -23,8 +23,9 @@ type isa struct {
 	rows  int           // of the tallest micro-tile
 	aStep int           // values between two k of a panel of A packed by columns
 	kc    int           // values between the rows of a panel of A packed by rows
-	chunk int           // products between two prefetches
-	turn  int           // products in a turn of the inner loop, see sum
+	chunk int           // products between two prefetches, in a loop of one product a turn
+	turn  int           // or products in a turn of the loop, see turns,
+	walks int           // and prefetches in it
 	regs  []VecPhysical // vector registers
 	// multiply adds the products of a and b to acc.
 	multiply func(b, a, acc VecPhysical)
@@ -32,9 +33,9 @@ type isa struct {
 }
 
 var (
-	avx2 = isa{"AVX2", 8, 6, 8, gemmKC, 16, 4, []VecPhysical{
+	avx2 = isa{"AVX2", 8, 6, 8, gemmKC, 0, 8, 1, []VecPhysical{
 		Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9, Y10, Y11, Y12, Y13, Y14, Y15}, fma, 1}
-	avx512 = isa{"AVX512", 16, 14, 16, gemmKC, 6, 1, []VecPhysical{
+	avx512 = isa{"AVX512", 16, 14, 16, gemmKC, 6, 0, 0, []VecPhysical{
 		Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
 		Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}, fma, 1}
 )
@@ -127,25 +128,32 @@ func (v isa) micro(rows int, columns bool) {
 	TESTQ(k, k)
 	JZ(LabelRef("summed"))
 
-	// Chunks of products, each with one step of the walk that fetches what is
-	// packed next: a line, and after the last line of a row the next row.
-	Label("chunk")
-	PREFETCHT1(Mem{Base: ahead})
-	ADDQ(Imm(64), ahead)
-	DECQ(lines)
-	JNZ(LabelRef("walked"))
-	ADDQ(field(callAheadJump), ahead)
-	MOVQ(field(callAheadLines), lines)
-	Label("walked")
-	left := row
-	MOVQ(k, left)
-	CMPQ(k, Imm(uint64(v.chunk)))
-	JLE(LabelRef("some"))
-	MOVQ(U32(uint32(v.chunk)), left)
-	Label("some")
-	v.sum(rows, a, b, left, rowBytes, kBytes)
-	SUBQ(Imm(uint64(v.chunk)), k)
-	JG(LabelRef("chunk"))
+	// Each step of the walk fetches a line of what is packed next, and after the
+	// last line of a row goes on to the next row.
+	walks := 0
+	walk := func() {
+		next := fmt.Sprintf("walked%d", walks)
+		walks++
+		PREFETCHT1(Mem{Base: ahead})
+		ADDQ(Imm(64), ahead)
+		DECQ(lines)
+		JNZ(LabelRef(next))
+		ADDQ(field(callAheadJump), ahead)
+		MOVQ(field(callAheadLines), lines)
+		Label(next)
+	}
+	products := func(n int) {
+		for u := range n {
+			v.products(rows, Mem{Base: a, Disp: u * kBytes}, Mem{Base: b, Disp: u * 2 * v.bytes()}, rowBytes)
+		}
+		ADDQ(immediate(n*kBytes), a)
+		ADDQ(immediate(n*2*v.bytes()), b)
+	}
+	if v.turn > 0 {
+		v.turns(k, walk, products)
+	} else {
+		v.chunks(k, row, walk, products)
+	}
 
 	Label("summed")
 	v.finish(rows, field, panels, c, ldc, bias)
@@ -178,35 +186,46 @@ func (v isa) fetchResult(rows int, c, ldc Register) GPVirtual {
 	return row
 }
 
-// sum adds left products, 1 at least, to the sums, and moves a and b on. What
-// the processor can take in limits AVX2 where another virtual machine has the
-// core's second thread, for the two then take turns: on Zen 3 a turn of one
-// product, 24 instructions for 12 multiply-adds, did 60 to 75 % of the peak, and
-// one of four, 21, does 85 %. With the core for itself both do 95 %.
-func (v isa) sum(rows int, a, b, left Register, rowBytes, kBytes int) {
-	step := func(n int) {
-		for u := range n {
-			v.products(rows, Mem{Base: a, Disp: u * kBytes}, Mem{Base: b, Disp: u * 2 * v.bytes()}, rowBytes)
-		}
-		ADDQ(immediate(n*kBytes), a)
-		ADDQ(immediate(n*2*v.bytes()), b)
-	}
-	if v.turn > 1 {
-		SUBQ(Imm(uint64(v.turn)), left)
-		JL(LabelRef("few"))
-		Label("turn")
-		step(v.turn)
-		SUBQ(Imm(uint64(v.turn)), left)
-		JGE(LabelRef("turn"))
-		Label("few")
-		ADDQ(Imm(uint64(v.turn)), left)
-		JZ(LabelRef("added"))
-	}
+// chunks is the loop over k products, one a turn, with a walk before each chunk.
+func (v isa) chunks(k, left Register, walk func(), products func(n int)) {
+	Label("chunk")
+	walk()
+	MOVQ(k, left)
+	CMPQ(k, Imm(uint64(v.chunk)))
+	JLE(LabelRef("product"))
+	MOVQ(U32(uint32(v.chunk)), left)
 	Label("product")
-	step(1)
+	products(1)
 	DECQ(left)
 	JNZ(LabelRef("product"))
-	Label("added")
+	SUBQ(Imm(uint64(v.chunk)), k)
+	JG(LabelRef("chunk"))
+}
+
+// turns is the loop over k products, v.turn of them and v.walks walks a turn. It
+// is for AVX2, where the number of instructions counts as soon as another
+// virtual machine has the core's second thread, for the two take turns at
+// entering instructions: on Zen 3 a loop of one product, 24 instructions for 12
+// multiply-adds, did 60 to 75 % of the peak, and 21 a product do 85 %. With
+// the core for itself both do 95 %.
+func (v isa) turns(k Register, walk func(), products func(n int)) {
+	SUBQ(Imm(uint64(v.turn)), k)
+	JL(LabelRef("few"))
+	Label("turn")
+	for range v.walks {
+		walk()
+	}
+	products(v.turn)
+	SUBQ(Imm(uint64(v.turn)), k)
+	JGE(LabelRef("turn"))
+	Label("few")
+	ADDQ(Imm(uint64(v.turn)), k)
+	JZ(LabelRef("summed"))
+	walk()
+	Label("product")
+	products(1)
+	DECQ(k)
+	JNZ(LabelRef("product"))
 }
 
 // immediate returns n as an operand of an instruction on 64 bits.
@@ -229,24 +248,52 @@ func (v isa) products(rows int, a, b Mem, rowBytes int) {
 }
 
 // finish adds C and the bias to the accumulators, applies ReLU and stores
-// them, masked in the last panel.
+// them. The last panel may have fewer columns and is masked; on AVX2, whose masks
+// cost more, the others are not.
 func (v isa) finish(rows int, field func(int) Mem, panels, c, ldc, bias GPVirtual) {
-	tmp := GP64()
-	v.lastMasks(field, panels, tmp)
-	CMPQ(field(callAccumulate), Imm(0))
-	JE(LabelRef("overwrite"))
-	MOVQ(c, tmp)
-	for r := range rows {
-		for h := range 2 {
-			v.maskedAdd(Mem{Base: tmp, Disp: h * v.bytes()}, v.mask(h), v.acc(r, h), v.a(h))
-		}
-		ADDQ(ldc, tmp)
+	if v.lanes == 8 {
+		CMPQ(panels, Imm(1))
+		JE(LabelRef("last"))
+		v.finishPanel("full", rows, field, c, ldc, bias, nil)
+		JMP(LabelRef("stored"))
+		Label("last")
 	}
-	Label("overwrite")
+	v.lastMasks(field, panels, GP64())
+	v.finishPanel("masked", rows, field, c, ldc, bias, v.mask)
+	Label("stored")
+}
+
+// finishPanel is finish for a panel with the given masks, or none.
+func (v isa) finishPanel(name string, rows int, field func(int) Mem, c, ldc, bias GPVirtual, mask func(half int) Op) {
+	each := func(f func(h int, x VecPhysical, m Mem)) {
+		row := GP64()
+		MOVQ(c, row)
+		for r := range rows {
+			for h := range 2 {
+				f(h, v.acc(r, h), Mem{Base: row, Disp: h * v.bytes()})
+			}
+			ADDQ(ldc, row)
+		}
+	}
+	CMPQ(field(callAccumulate), Imm(0))
+	JE(LabelRef(name + "Overwrite"))
+	each(func(h int, x VecPhysical, m Mem) {
+		if mask == nil {
+			VADDPS(m, x, x)
+		} else {
+			v.maskedAdd(m, mask(h), x, v.a(h))
+		}
+	})
+	Label(name + "Overwrite")
 	TESTQ(bias, bias)
-	JZ(LabelRef("unbiased"))
+	JZ(LabelRef(name + "Unbiased"))
 	for h := range 2 {
-		v.maskedLoad(Mem{Base: bias, Disp: h * v.bytes()}, v.mask(h), v.a(h))
+		m := Mem{Base: bias, Disp: h * v.bytes()}
+		if mask == nil {
+			VMOVUPS(m, v.a(h))
+		} else {
+			v.maskedLoad(m, mask(h), v.a(h))
+		}
 	}
 	for r := range rows {
 		for h := range 2 {
@@ -254,9 +301,9 @@ func (v isa) finish(rows int, field func(int) Mem, panels, c, ldc, bias GPVirtua
 		}
 	}
 	ADDQ(Imm(uint64(2*v.bytes())), bias)
-	Label("unbiased")
+	Label(name + "Unbiased")
 	CMPQ(field(callReLU), Imm(0))
-	JE(LabelRef("linear"))
+	JE(LabelRef(name + "Linear"))
 	v.zero(v.a(0))
 	for r := range rows {
 		for h := range 2 {
@@ -264,26 +311,14 @@ func (v isa) finish(rows int, field func(int) Mem, panels, c, ldc, bias GPVirtua
 			VMAXPS(v.acc(r, h), v.a(0), v.acc(r, h))
 		}
 	}
-	Label("linear")
-	MOVQ(c, tmp)
-	if v.lanes == 8 { // masked stores of AVX2 are slow
-		CMPQ(panels, Imm(1))
-		JE(LabelRef("masked"))
-		for r := range rows {
-			VMOVUPS(v.acc(r, 0), Mem{Base: tmp})
-			VMOVUPS(v.acc(r, 1), Mem{Base: tmp, Disp: v.bytes()})
-			ADDQ(ldc, tmp)
+	Label(name + "Linear")
+	each(func(h int, x VecPhysical, m Mem) {
+		if mask == nil {
+			VMOVUPS(x, m)
+		} else {
+			v.maskedStore(x, mask(h), m)
 		}
-		JMP(LabelRef("stored"))
-		Label("masked")
-	}
-	for r := range rows {
-		for h := range 2 {
-			v.maskedStore(v.acc(r, h), v.mask(h), Mem{Base: tmp, Disp: h * v.bytes()})
-		}
-		ADDQ(ldc, tmp)
-	}
-	Label("stored")
+	})
 }
 
 // lastMasks sets the masks of the two halves: full, but for the last panel.

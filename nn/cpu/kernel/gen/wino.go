@@ -73,7 +73,7 @@ func wino(f *vecFile) {
 		if v.lanes == 8 {
 			maskTable()
 		}
-		v.name, v.chunk = "Wino"+v.name, map[int]int{8: 4, 16: 2}[v.lanes]
+		v.name, v.chunk, v.walks = "Wino"+v.name, 2, 2
 		for rows := 1; rows <= v.rows; rows++ {
 			v.micro(rows, false)
 		}
