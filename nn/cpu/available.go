@@ -78,7 +78,7 @@ func groupV2(root fs.FS, dir string, swap int) int {
 		swap = min(swap, max(0, most-swapped))
 	}
 	stat := fields(root, dir+"/memory.stat")
-	return max(0, limit-used+stat["inactive_file"]+stat["active_file"]+stat["slab_reclaimable"]) + swap
+	return plus(left(limit, used, stat["inactive_file"]+stat["active_file"]+stat["slab_reclaimable"]), swap)
 }
 
 // groupV1 is groupV2 for version 1, which limits memory and swap together.
@@ -89,13 +89,20 @@ func groupV1(root fs.FS, dir string, swap int) int {
 		return math.MaxInt
 	}
 	stat := fields(root, dir+"/memory.stat")
-	left := max(0, limit-used+stat["total_inactive_file"]+stat["total_active_file"])
 	if both, limited := number(root, dir+"/memory.memsw.limit_in_bytes"); limited {
 		taken, _ := number(root, dir+"/memory.memsw.usage_in_bytes")
 		swap = min(swap, max(0, both-limit-max(0, taken-used)))
 	}
-	return left + min(swap, math.MaxInt-left)
+	return plus(left(limit, used, stat["total_inactive_file"]+stat["total_active_file"]), swap)
 }
+
+// left is what a limit leaves when the cache among what is used can go. The
+// counters are not of one moment: the cache may be more than all that is used,
+// and version 1 says that there is no limit by one near the largest number.
+func left(limit, used, cache int) int { return max(0, limit-max(0, used-cache)) }
+
+// plus is a + b, or the largest number where that is less. Neither is negative.
+func plus(a, b int) int { return a + min(b, math.MaxInt-a) }
 
 // number reads a file that holds a number. "max", and what is no number, is none.
 func number(root fs.FS, name string) (n int, ok bool) {

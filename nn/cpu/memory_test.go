@@ -141,6 +141,10 @@ func TestAvailableMemory(t *testing.T) {
 			v1 + "memory.usage_in_bytes": "2000000"}, 1000000, group},
 		{"v1 without limit", map[string]string{"proc/meminfo": mem, "proc/self/cgroup": "4:memory:/\n", v1 + "memory.limit_in_bytes": "9223372036854771712\n",
 			v1 + "memory.usage_in_bytes": "2000000"}, 4000 << 10, machine},
+		{"v1 without limit, more cache than use", map[string]string{"proc/meminfo": mem, "proc/self/cgroup": "4:memory:/\n", v1 + "memory.limit_in_bytes": "9223372036854771712\n",
+			v1 + "memory.usage_in_bytes": "2000000", v1 + "memory.stat": "total_inactive_file 2000000\ntotal_active_file 8192\n"}, 4000 << 10, machine},
+		{"v2, more cache than use", map[string]string{"proc/meminfo": mem, "proc/self/cgroup": "0::/\n", v2 + "memory.max": "3000\n", v2 + "memory.current": "1000\n",
+			v2 + "memory.stat": "active_file 1200\n"}, 3000, group},
 	} {
 		root := fstest.MapFS{}
 		for name, text := range c.files {
