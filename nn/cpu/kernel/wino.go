@@ -101,6 +101,7 @@ type winoISA struct {
 	pool    [winoAlgorithms]func(*winoCall) // output with ConvTail and max-pool
 	dw      [winoAlgorithms]func(*winoCall)
 	micro   func(rows int, call *microCall) // gemmISA.micro for A packed by rows
+	stream  func(dst, src []float32)        // copies whole cache lines past the caches; nil where U is not written so
 }
 
 // winoAlgorithms is the number of algorithms, and winoRows of the most rows of

@@ -23107,3 +23107,27 @@ skip7:
 	JNZ  vector
 	VZEROUPPER
 	RET
+
+// func winoStreamAVX2(dst []float32, src []float32)
+// Requires: AVX, MMX+
+TEXT ·winoStreamAVX2(SB), NOSPLIT, $0-48
+	MOVQ dst_base+0(FP), AX
+	MOVQ src_base+24(FP), CX
+	MOVQ dst_len+8(FP), DX
+	SHRQ $0x04, DX
+	JZ   done
+
+line:
+	VMOVUPS  (CX), Y0
+	VMOVUPS  32(CX), Y1
+	VMOVNTPS Y0, (AX)
+	VMOVNTPS Y1, 32(AX)
+	ADDQ     $0x40, CX
+	ADDQ     $0x40, AX
+	DECQ     DX
+	JNZ      line
+	SFENCE
+
+done:
+	VZEROUPPER
+	RET

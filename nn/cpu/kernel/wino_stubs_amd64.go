@@ -261,3 +261,8 @@ func winoDW2AVX2(call *uintptr)
 
 //go:noescape
 func winoDW2AVX512(call *uintptr)
+
+// winoStreamAVX2 copies len(dst) values, a multiple of 16, to dst, which starts with a cache line.
+//
+//go:noescape
+func winoStreamAVX2(dst []float32, src []float32)

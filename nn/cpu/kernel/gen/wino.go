@@ -101,6 +101,32 @@ func wino(f *vecFile) {
 	fromPoints("winoOutput2", lineOutput2)
 	withTails("winoOutput2", lineOutput2)
 	fromPoints("winoDW2", lineDW2)
+	winoStream()
+}
+
+// winoStream writes kernel.winoISA.stream: copies of whole cache lines, of
+// which what they overwrite is not read.
+func winoStream() {
+	TEXT("winoStreamAVX2", NOSPLIT, "func(dst, src []float32)")
+	Pragma("noescape")
+	Doc("winoStreamAVX2 copies len(dst) values, a multiple of 16, to dst, which starts with a cache line.")
+	dst, src, left := Load(Param("dst").Base(), GP64()), Load(Param("src").Base(), GP64()), Load(Param("dst").Len(), GP64())
+	SHRQ(Imm(4), left)
+	JZ(LabelRef("done"))
+	Label("line")
+	low, high := YMM(), YMM()
+	VMOVUPS(Mem{Base: src}, low)
+	VMOVUPS(Mem{Base: src, Disp: 32}, high)
+	VMOVNTPS(low, Mem{Base: dst})
+	VMOVNTPS(high, Mem{Base: dst, Disp: 32})
+	ADDQ(Imm(64), src)
+	ADDQ(Imm(64), dst)
+	DECQ(left)
+	JNZ(LabelRef("line"))
+	SFENCE() // before another thread is told that they are there
+	Label("done")
+	VZEROUPPER()
+	RET()
 }
 
 // plusMinus returns e+c*f and e-c*f. It overwrites e.
