@@ -91,3 +91,24 @@ func TestMissingMetrics(t *testing.T) {
 		sameFiles(t, before, files(t, o.Dir))
 	}
 }
+
+// TestLostCheckpoint: a run whose last checkpoint was removed begins again, and
+// says so before it replaces the best one.
+func TestLostCheckpoint(t *testing.T) {
+	t.Parallel()
+	store, engine := testStore(t, 400), testEngine(t)
+	cfg := testConfig(t, store, "logistic")
+	o := Options{Dir: t.TempDir(), Store: store, Engine: engine}
+	mustRun(t, cfg, o)
+	want := files(t, o.Dir)
+	if err := os.Remove(checkpointFile(o.Dir, Last)); err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{}
+	o.Resume, o.Reporter = true, w
+	mustRun(t, cfg, o)
+	if len(w.warnings) != 1 || !strings.Contains(w.warnings[0], "begins again from the first step, and replaces") {
+		t.Errorf("warnings %q", w.warnings)
+	}
+	sameFiles(t, want, files(t, o.Dir))
+}

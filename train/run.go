@@ -285,6 +285,7 @@ func (t *trainer) resume() error {
 	f, st, saved, pos, err := openCheckpoint(path)
 	if errors.Is(err, fs.ErrNotExist) { // killed before the first checkpoint
 		t.reportOrigin(version)
+		t.reportStart()
 		if err := t.openData(); err != nil {
 			return err
 		}
@@ -324,6 +325,17 @@ func (t *trainer) resume() error {
 		t.o.Reporter.Message(t.o.Dir + " was finished before: nothing was trained, this is what it came to")
 	}
 	return nil
+}
+
+// reportStart says that a run begins again, as a warning where it had come to
+// a checkpoint: then last.safetensors was lost.
+func (t *trainer) reportStart() {
+	text := "there is no " + filepath.Base(checkpointFile(t.o.Dir, Last)) + " in " + t.o.Dir + ": training begins again from the first step"
+	if _, err := os.Stat(checkpointFile(t.o.Dir, Best)); err == nil {
+		t.o.Reporter.Warning(text + ", and replaces what the run had come to")
+		return
+	}
+	t.o.Reporter.Message(text)
 }
 
 // reportOrigin says that another engine or version of the program, not this
