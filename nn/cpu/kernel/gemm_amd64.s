@@ -140,39 +140,43 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
 	VADDPS  Y15, Y1, Y1
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -324,39 +328,43 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
 	VADDPS  Y15, Y1, Y1
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -539,10 +547,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -551,9 +563,9 @@ summed:
 	VADDPS 32(R10), Y3, Y3
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -562,16 +574,16 @@ fullOverwrite:
 	VADDPS  Y15, Y3, Y3
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 	VMAXPS Y2, Y14, Y2
 	VMAXPS Y3, Y14, Y3
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -581,7 +593,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -776,10 +788,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -788,9 +804,9 @@ summed:
 	VADDPS 32(R10), Y3, Y3
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -799,16 +815,16 @@ fullOverwrite:
 	VADDPS  Y15, Y3, Y3
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 	VMAXPS Y2, Y14, Y2
 	VMAXPS Y3, Y14, Y3
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -818,7 +834,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1044,10 +1060,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -1059,9 +1079,9 @@ summed:
 	VADDPS 32(R10), Y5, Y5
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -1072,9 +1092,9 @@ fullOverwrite:
 	VADDPS  Y15, Y5, Y5
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1083,7 +1103,7 @@ fullUnbiased:
 	VMAXPS Y4, Y14, Y4
 	VMAXPS Y5, Y14, Y5
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1096,7 +1116,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1334,10 +1354,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -1349,9 +1373,9 @@ summed:
 	VADDPS 32(R10), Y5, Y5
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -1362,9 +1386,9 @@ fullOverwrite:
 	VADDPS  Y15, Y5, Y5
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1373,7 +1397,7 @@ fullUnbiased:
 	VMAXPS Y4, Y14, Y4
 	VMAXPS Y5, Y14, Y5
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1386,7 +1410,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1655,10 +1679,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -1673,9 +1701,9 @@ summed:
 	VADDPS 32(R10), Y7, Y7
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -1688,9 +1716,9 @@ fullOverwrite:
 	VADDPS  Y15, Y7, Y7
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1701,7 +1729,7 @@ fullUnbiased:
 	VMAXPS Y6, Y14, Y6
 	VMAXPS Y7, Y14, Y7
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1717,7 +1745,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1998,10 +2026,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -2016,9 +2048,9 @@ summed:
 	VADDPS 32(R10), Y7, Y7
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -2031,9 +2063,9 @@ fullOverwrite:
 	VADDPS  Y15, Y7, Y7
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -2044,7 +2076,7 @@ fullUnbiased:
 	VMAXPS Y6, Y14, Y6
 	VMAXPS Y7, Y14, Y7
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -2060,7 +2092,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -2372,10 +2404,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -2393,9 +2429,9 @@ summed:
 	VADDPS 32(R10), Y9, Y9
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -2410,9 +2446,9 @@ fullOverwrite:
 	VADDPS  Y15, Y9, Y9
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -2425,7 +2461,7 @@ fullUnbiased:
 	VMAXPS Y8, Y14, Y8
 	VMAXPS Y9, Y14, Y9
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -2444,7 +2480,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -2768,10 +2804,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -2789,9 +2829,9 @@ summed:
 	VADDPS 32(R10), Y9, Y9
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -2806,9 +2846,9 @@ fullOverwrite:
 	VADDPS  Y15, Y9, Y9
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -2821,7 +2861,7 @@ fullUnbiased:
 	VMAXPS Y8, Y14, Y8
 	VMAXPS Y9, Y14, Y9
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -2840,7 +2880,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -3195,10 +3235,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -3219,9 +3263,9 @@ summed:
 	VADDPS 32(R10), Y11, Y11
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -3238,9 +3282,9 @@ fullOverwrite:
 	VADDPS  Y15, Y11, Y11
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -3255,7 +3299,7 @@ fullUnbiased:
 	VMAXPS Y10, Y14, Y10
 	VMAXPS Y11, Y14, Y11
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -3277,7 +3321,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -3644,10 +3688,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -3668,9 +3716,9 @@ summed:
 	VADDPS 32(R10), Y11, Y11
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -3687,9 +3735,9 @@ fullOverwrite:
 	VADDPS  Y15, Y11, Y11
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -3704,7 +3752,7 @@ fullUnbiased:
 	VMAXPS Y10, Y14, Y10
 	VMAXPS Y11, Y14, Y11
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -3726,7 +3774,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full

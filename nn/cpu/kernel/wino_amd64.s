@@ -148,39 +148,43 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
 	VADDPS  Y15, Y1, Y1
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -371,10 +375,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -383,9 +391,9 @@ summed:
 	VADDPS 32(R10), Y3, Y3
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -394,16 +402,16 @@ fullOverwrite:
 	VADDPS  Y15, Y3, Y3
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
 	VMAXPS Y2, Y14, Y2
 	VMAXPS Y3, Y14, Y3
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -413,7 +421,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -647,10 +655,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -662,9 +674,9 @@ summed:
 	VADDPS 32(R10), Y5, Y5
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -675,9 +687,9 @@ fullOverwrite:
 	VADDPS  Y15, Y5, Y5
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -686,7 +698,7 @@ fullUnbiased:
 	VMAXPS Y4, Y14, Y4
 	VMAXPS Y5, Y14, Y5
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -699,7 +711,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -976,10 +988,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -994,9 +1010,9 @@ summed:
 	VADDPS 32(R10), Y7, Y7
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -1009,9 +1025,9 @@ fullOverwrite:
 	VADDPS  Y15, Y7, Y7
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1022,7 +1038,7 @@ fullUnbiased:
 	VMAXPS Y6, Y14, Y6
 	VMAXPS Y7, Y14, Y7
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1038,7 +1054,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1358,10 +1374,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -1379,9 +1399,9 @@ summed:
 	VADDPS 32(R10), Y9, Y9
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -1396,9 +1416,9 @@ fullOverwrite:
 	VADDPS  Y15, Y9, Y9
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1411,7 +1431,7 @@ fullUnbiased:
 	VMAXPS Y8, Y14, Y8
 	VMAXPS Y9, Y14, Y9
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1430,7 +1450,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full
@@ -1793,10 +1813,14 @@ product:
 	JNZ          product
 
 summed:
-	CMPQ   DX, $0x01
-	JE     last
+	CMPQ DX, $0x01
+	JNE  whole
+	CMPQ 56(AX), $0x10
+	JNE  part
+
+whole:
 	CMPQ   64(AX), $0x00
-	JE     fullOverwrite
+	JE     wholeOverwrite
 	MOVQ   BX, R10
 	VADDPS (R10), Y0, Y0
 	VADDPS 32(R10), Y1, Y1
@@ -1817,9 +1841,9 @@ summed:
 	VADDPS 32(R10), Y11, Y11
 	ADDQ   SI, R10
 
-fullOverwrite:
+wholeOverwrite:
 	TESTQ   DI, DI
-	JZ      fullUnbiased
+	JZ      wholeUnbiased
 	VMOVUPS (DI), Y14
 	VMOVUPS 32(DI), Y15
 	VADDPS  Y14, Y0, Y0
@@ -1836,9 +1860,9 @@ fullOverwrite:
 	VADDPS  Y15, Y11, Y11
 	ADDQ    $0x40, DI
 
-fullUnbiased:
+wholeUnbiased:
 	CMPQ   80(AX), $0x00
-	JE     fullLinear
+	JE     wholeLinear
 	VXORPS Y14, Y14, Y14
 	VMAXPS Y0, Y14, Y0
 	VMAXPS Y1, Y14, Y1
@@ -1853,7 +1877,7 @@ fullUnbiased:
 	VMAXPS Y10, Y14, Y10
 	VMAXPS Y11, Y14, Y11
 
-fullLinear:
+wholeLinear:
 	MOVQ    BX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -1875,7 +1899,7 @@ fullLinear:
 	ADDQ    SI, R10
 	JMP     stored
 
-last:
+part:
 	MOVQ $0x00000010, R10
 	CMPQ DX, $0x01
 	JNE  full

@@ -248,15 +248,18 @@ func (v isa) products(rows int, a, b Mem, rowBytes int) {
 }
 
 // finish adds C and the bias to the accumulators, applies ReLU and stores
-// them. The last panel may have fewer columns and is masked; on AVX2, whose masks
-// cost more, the others are not.
+// them, masked if the last panel has fewer columns. Masked stores of AVX2 are
+// slow: there a panel that has all columns is not masked.
 func (v isa) finish(rows int, field func(int) Mem, panels, c, ldc, bias GPVirtual) {
 	if v.lanes == 8 {
 		CMPQ(panels, Imm(1))
-		JE(LabelRef("last"))
-		v.finishPanel("full", rows, field, c, ldc, bias, nil)
+		JNE(LabelRef("whole"))
+		CMPQ(field(callLast), Imm(uint64(2*v.lanes)))
+		JNE(LabelRef("part"))
+		Label("whole")
+		v.finishPanel("whole", rows, field, c, ldc, bias, nil)
 		JMP(LabelRef("stored"))
-		Label("last")
+		Label("part")
 	}
 	v.lastMasks(field, panels, GP64())
 	v.finishPanel("masked", rows, field, c, ldc, bias, v.mask)
