@@ -4,20 +4,30 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"sdnn/nn/cpu/pool"
 )
 
-// A convolution whose U is written past the caches ends in the bits of one whose
-// U is not.
-func TestStreamedWeights(t *testing.T) {
-	isa := winoPaths[path]
-	if isa.stream == nil {
-		t.Skipf("the %v path writes no weights past the caches", path)
-	}
+// streamingPath makes t run on the code path that streams weights, and counts the calls.
+func streamingPath(t *testing.T) (isa *winoISA, calls *atomic.Int64) {
+	usePath(t, AVX2)
+	isa, calls = winoPaths[path], new(atomic.Int64)
 	stream := isa.stream
-	defer func() { isa.stream = stream }()
+	t.Cleanup(func() { isa.stream = stream })
+	isa.stream = func(dst, src []float32) {
+		calls.Add(1)
+		stream(dst, src)
+	}
+	return isa, calls
+}
+
+// A convolution whose U is written past the caches ends in the bits of one whose
+// U is not, also in memory that does not begin with a cache line.
+func TestStreamedWeights(t *testing.T) {
+	isa, calls := streamingPath(t)
+	counted := isa.stream
 	p := pool.New(2)
 	defer p.Close()
 	for _, s := range []struct{ batch, size, c, o, stride int }{
@@ -29,17 +39,17 @@ func TestStreamedWeights(t *testing.T) {
 		for _, kind := range []ConvKind{ConvForward, ConvData} {
 			t.Run(fmt.Sprintf("%v/%s", s, kindNames[kind]), func(t *testing.T) {
 				k := newStridedCase(kind, s.stride, s.batch, s.batch, s.size, s.size, s.c, s.o, rand.New(rand.NewPCG(1, 2)))
-				conv := k.plan()
-				conv.fitGroups(p.Threads())
-				isa.stream = stream
-				conv.layOut(path)
-				if !conv.streams() {
-					t.Fatalf("U of %d floats is not streamed", conv.us.size*conv.groups())
-				}
-				streamed := k.run(t, p)
 				isa.stream = nil
-				if plain := k.run(t, p); !slices.Equal(streamed, plain) {
-					t.Error("the results differ")
+				plain := k.run(t, p)
+				isa.stream = counted
+				for _, k.shift = range []int{0, 1} {
+					calls.Store(0)
+					if !slices.Equal(k.run(t, p), plain) {
+						t.Errorf("workspace moved by %d: the results differ", k.shift)
+					}
+					if streamed := calls.Load() > 0; streamed != (k.shift == 0) {
+						t.Errorf("workspace moved by %d: streamed %v", k.shift, streamed)
+					}
 				}
 			})
 		}
@@ -48,10 +58,7 @@ func TestStreamedWeights(t *testing.T) {
 
 // winoISA.stream copies what it is given and nothing else.
 func TestStream(t *testing.T) {
-	stream := winoPaths[path].stream
-	if stream == nil {
-		t.Skipf("the %v path writes no weights past the caches", path)
-	}
+	isa, _ := streamingPath(t)
 	memory, free := pool.Alloc(1 << 21) // starts with a page
 	defer free()
 	for _, n := range []int{0, 16, 32, 1024} {
@@ -62,7 +69,7 @@ func TestStream(t *testing.T) {
 		for i := range memory[:n+32] {
 			memory[i] = canary
 		}
-		stream(memory[16:16+n], src)
+		isa.stream(memory[16:16+n], src)
 		if !slices.Equal(memory[16:16+n], src) || memory[15] != canary || memory[16+n] != canary {
 			t.Errorf("%d values: not what was to be copied", n)
 		}

@@ -23,6 +23,7 @@ type winoCase struct {
 	x, dy, weight     []float32
 	bias              []float32
 	resize            func(*Conv3x3) // cuts the work in another way, or nil
+	shift             int            // floats by which the workspace is moved off a cache line
 }
 
 func (k *winoCase) String() string {
@@ -88,7 +89,7 @@ func (k *winoCase) run(t testing.TB, p *pool.Pool) []float32 {
 		}
 		return x
 	}
-	a := ConvArgs{Rows: k.rows, X: k.x, W: k.weight, Work: make([]float32, conv.Workspace())}
+	a := ConvArgs{Rows: k.rows, X: k.x, W: k.weight, Work: make([]float32, conv.Workspace()+k.shift)[k.shift:]}
 	copy(a.Work, nan(min(len(a.Work), 1<<20)))
 	yh, yw := k.y()
 	size := k.rows * yh * yw * k.o

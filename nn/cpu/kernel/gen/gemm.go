@@ -203,11 +203,10 @@ func (v isa) chunks(k, left Register, walk func(), products func(n int)) {
 }
 
 // turns is the loop over k products, v.turn of them and v.walks walks a turn. It
-// is for AVX2, where the number of instructions counts as soon as another
-// virtual machine has the core's second thread, for the two take turns at
-// entering instructions: on Zen 3 a loop of one product, 24 instructions for 12
-// multiply-adds, did 60 to 75 % of the peak, and 21 a product do 85 %. With
-// the core for itself both do 95 %.
+// is for AVX2: on a shared Zen 3 a loop of one product, 24 instructions for 12
+// multiply-adds, did 60 to 75 % of the peak at times and 95 % at others, and 21
+// a product do 85 and 95 %. The core's second thread in another's hands would
+// explain it: the two then take turns at entering instructions.
 func (v isa) turns(k Register, walk func(), products func(n int)) {
 	SUBQ(Imm(uint64(v.turn)), k)
 	JL(LabelRef("few"))
