@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func chanSumAVX2(acc []float32, x []float32, rows int, c int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·chanSumAVX2(SB), NOSPLIT, $16-64
 	MOVQ x_base+24(FP), SI
 	MOVQ acc_base+0(FP), DI
@@ -31,32 +31,38 @@ quad:
 	MOVQ  (SP), R9
 	TESTQ R9, R9
 	JE    rest2
+	XORQ  R10, R10
 
 columns1:
-	VMOVUPS (SI), Y0
-	VMOVUPS (SI)(DX*1), Y1
-	VMOVUPS (SI)(DX*2), Y2
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS (SI)(BX*1), Y2
-	VADDPS  Y2, Y1, Y1
-	VADDPS  Y1, Y0, Y0
-	VMOVUPS (DI), Y1
-	VADDPS  Y1, Y0, Y0
-	VMOVUPS Y0, (DI)
-	VMOVUPS 32(SI), Y0
-	VMOVUPS 32(SI)(DX*1), Y1
-	VMOVUPS 32(SI)(DX*2), Y2
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS 32(SI)(BX*1), Y2
-	VADDPS  Y2, Y1, Y1
-	VADDPS  Y1, Y0, Y0
-	VMOVUPS 32(DI), Y1
-	VADDPS  Y1, Y0, Y0
-	VMOVUPS Y0, 32(DI)
-	ADDQ    $0x40, SI
-	ADDQ    $0x40, DI
-	DECQ    R9
-	JNE     columns1
+	PREFETCHT0 2048(SI)(R10*1)
+	PREFETCHT0 2112(SI)(R10*1)
+	PREFETCHT0 2176(SI)(R10*1)
+	PREFETCHT0 2240(SI)(R10*1)
+	ADDQ       $0x000000c0, R10
+	VMOVUPS    (SI), Y0
+	VMOVUPS    (SI)(DX*1), Y1
+	VMOVUPS    (SI)(DX*2), Y2
+	VADDPS     Y2, Y0, Y0
+	VMOVUPS    (SI)(BX*1), Y2
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y1, Y0, Y0
+	VMOVUPS    (DI), Y1
+	VADDPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (DI)
+	VMOVUPS    32(SI), Y0
+	VMOVUPS    32(SI)(DX*1), Y1
+	VMOVUPS    32(SI)(DX*2), Y2
+	VADDPS     Y2, Y0, Y0
+	VMOVUPS    32(SI)(BX*1), Y2
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y1, Y0, Y0
+	VMOVUPS    32(DI), Y1
+	VADDPS     Y1, Y0, Y0
+	VMOVUPS    Y0, 32(DI)
+	ADDQ       $0x40, SI
+	ADDQ       $0x40, DI
+	DECQ       R9
+	JNE        columns1
 
 rest2:
 	TESTQ      CX, CX
@@ -370,7 +376,7 @@ done:
 	RET
 
 // func chanMomentsAVX2(acc []float32, x []float32, pivot []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·chanMomentsAVX2(SB), NOSPLIT, $16-88
 	MOVQ x_base+24(FP), SI
 	MOVQ acc_base+0(FP), DI
@@ -397,8 +403,14 @@ quad:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2176(SI)(R11*1)
+	PREFETCHT0  2240(SI)(R11*1)
+	ADDQ        $0x000000c0, R11
 	VMOVUPS     (R8), Y0
 	VMOVUPS     (SI), Y1
 	VSUBPS      Y0, Y1, Y1
@@ -729,7 +741,7 @@ done:
 	RET
 
 // func chanAffineAVX2(y []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·chanAffineAVX2(SB), NOSPLIT, $16-88
 	MOVQ   x_base+24(FP), SI
 	MOVQ   y_base+0(FP), DI
@@ -757,8 +769,18 @@ quad:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2176(SI)(R11*1)
+	PREFETCHT0  2240(SI)(R11*1)
+	PREFETCHT0  2048(DI)(R11*1)
+	PREFETCHT0  2112(DI)(R11*1)
+	PREFETCHT0  2176(DI)(R11*1)
+	PREFETCHT0  2240(DI)(R11*1)
+	ADDQ        $0x000000c0, R11
 	VMOVUPS     (R8), Y0
 	VMOVUPS     (R8)(DX*1), Y1
 	VMOVUPS     (SI), Y2
@@ -1008,7 +1030,7 @@ done:
 	RET
 
 // func chanAffineReLUAVX2(y []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·chanAffineReLUAVX2(SB), NOSPLIT, $16-88
 	MOVQ   x_base+24(FP), SI
 	MOVQ   y_base+0(FP), DI
@@ -1036,8 +1058,18 @@ quad:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2176(SI)(R11*1)
+	PREFETCHT0  2240(SI)(R11*1)
+	PREFETCHT0  2048(DI)(R11*1)
+	PREFETCHT0  2112(DI)(R11*1)
+	PREFETCHT0  2176(DI)(R11*1)
+	PREFETCHT0  2240(DI)(R11*1)
+	ADDQ        $0x000000c0, R11
 	VMOVUPS     (R8), Y1
 	VMOVUPS     (R8)(DX*1), Y2
 	VMOVUPS     (SI), Y3
@@ -1317,7 +1349,7 @@ done:
 	RET
 
 // func chanGradSumsAVX2(acc []float32, dy []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·chanGradSumsAVX2(SB), NOSPLIT, $16-112
 	MOVQ   dy_base+24(FP), SI
 	MOVQ   x_base+48(FP), DI
@@ -1346,8 +1378,18 @@ quad:
 	MOVQ  (SP), R11
 	TESTQ R11, R11
 	JE    rest2
+	XORQ  R12, R12
 
 columns1:
+	PREFETCHT0  2048(SI)(R12*1)
+	PREFETCHT0  2112(SI)(R12*1)
+	PREFETCHT0  2176(SI)(R12*1)
+	PREFETCHT0  2240(SI)(R12*1)
+	PREFETCHT0  2048(DI)(R12*1)
+	PREFETCHT0  2112(DI)(R12*1)
+	PREFETCHT0  2176(DI)(R12*1)
+	PREFETCHT0  2240(DI)(R12*1)
+	ADDQ        $0x000000c0, R12
 	VMOVUPS     (R9), Y0
 	VMOVUPS     (DI), Y1
 	VMOVUPS     (SI), Y2
@@ -1720,7 +1762,7 @@ done:
 	RET
 
 // func chanGradSumsReLUAVX2(acc []float32, dy []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·chanGradSumsReLUAVX2(SB), NOSPLIT, $16-112
 	MOVQ   dy_base+24(FP), SI
 	MOVQ   x_base+48(FP), DI
@@ -1749,8 +1791,18 @@ quad:
 	MOVQ  (SP), R11
 	TESTQ R11, R11
 	JE    rest2
+	XORQ  R12, R12
 
 columns1:
+	PREFETCHT0  2048(SI)(R12*1)
+	PREFETCHT0  2112(SI)(R12*1)
+	PREFETCHT0  2176(SI)(R12*1)
+	PREFETCHT0  2240(SI)(R12*1)
+	PREFETCHT0  2048(DI)(R12*1)
+	PREFETCHT0  2112(DI)(R12*1)
+	PREFETCHT0  2176(DI)(R12*1)
+	PREFETCHT0  2240(DI)(R12*1)
+	ADDQ        $0x000000c0, R12
 	VMOVUPS     (R9), Y1
 	VMOVUPS     (R9)(DX*1), Y2
 	VMOVUPS     (R9)(DX*2), Y3
@@ -2267,7 +2319,7 @@ done:
 	RET
 
 // func chanGradAVX2(dx []float32, dy []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·chanGradAVX2(SB), NOSPLIT, $16-112
 	MOVQ   dx_base+0(FP), SI
 	MOVQ   dy_base+24(FP), DI
@@ -2296,8 +2348,22 @@ quad:
 	MOVQ  (SP), R11
 	TESTQ R11, R11
 	JE    rest2
+	XORQ  R12, R12
 
 columns1:
+	PREFETCHT0  2048(SI)(R12*1)
+	PREFETCHT0  2112(SI)(R12*1)
+	PREFETCHT0  2176(SI)(R12*1)
+	PREFETCHT0  2240(SI)(R12*1)
+	PREFETCHT0  2048(DI)(R12*1)
+	PREFETCHT0  2112(DI)(R12*1)
+	PREFETCHT0  2176(DI)(R12*1)
+	PREFETCHT0  2240(DI)(R12*1)
+	PREFETCHT0  2048(R8)(R12*1)
+	PREFETCHT0  2112(R8)(R12*1)
+	PREFETCHT0  2176(R8)(R12*1)
+	PREFETCHT0  2240(R8)(R12*1)
+	ADDQ        $0x000000c0, R12
 	VMOVUPS     (R9), Y0
 	VMOVUPS     (R9)(DX*1), Y1
 	VMOVUPS     (R9)(DX*2), Y2
@@ -2630,7 +2696,7 @@ done:
 	RET
 
 // func chanGradReLUAVX2(dx []float32, dy []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·chanGradReLUAVX2(SB), NOSPLIT, $16-112
 	MOVQ   dx_base+0(FP), SI
 	MOVQ   dy_base+24(FP), DI
@@ -2659,8 +2725,22 @@ quad:
 	MOVQ  (SP), R11
 	TESTQ R11, R11
 	JE    rest2
+	XORQ  R12, R12
 
 columns1:
+	PREFETCHT0  2048(SI)(R12*1)
+	PREFETCHT0  2112(SI)(R12*1)
+	PREFETCHT0  2176(SI)(R12*1)
+	PREFETCHT0  2240(SI)(R12*1)
+	PREFETCHT0  2048(DI)(R12*1)
+	PREFETCHT0  2112(DI)(R12*1)
+	PREFETCHT0  2176(DI)(R12*1)
+	PREFETCHT0  2240(DI)(R12*1)
+	PREFETCHT0  2048(R8)(R12*1)
+	PREFETCHT0  2112(R8)(R12*1)
+	PREFETCHT0  2176(R8)(R12*1)
+	PREFETCHT0  2240(R8)(R12*1)
+	ADDQ        $0x000000c0, R12
 	VMOVUPS     (R9), Y1
 	VMOVUPS     (R9)(DX*1), Y2
 	VMOVUPS     (R9)(DX*2), Y3
@@ -3137,7 +3217,7 @@ done:
 	RET
 
 // func chanGradReLUAddAVX2(dx []float32, dy []float32, x []float32, r []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·chanGradReLUAddAVX2(SB), NOSPLIT, $16-136
 	MOVQ   dx_base+0(FP), SI
 	MOVQ   dy_base+24(FP), DI
@@ -3167,8 +3247,26 @@ quad:
 	MOVQ  (SP), R12
 	TESTQ R12, R12
 	JE    rest2
+	XORQ  R13, R13
 
 columns1:
+	PREFETCHT0  2048(SI)(R13*1)
+	PREFETCHT0  2112(SI)(R13*1)
+	PREFETCHT0  2176(SI)(R13*1)
+	PREFETCHT0  2240(SI)(R13*1)
+	PREFETCHT0  2048(DI)(R13*1)
+	PREFETCHT0  2112(DI)(R13*1)
+	PREFETCHT0  2176(DI)(R13*1)
+	PREFETCHT0  2240(DI)(R13*1)
+	PREFETCHT0  2048(R8)(R13*1)
+	PREFETCHT0  2112(R8)(R13*1)
+	PREFETCHT0  2176(R8)(R13*1)
+	PREFETCHT0  2240(R8)(R13*1)
+	PREFETCHT0  2048(R9)(R13*1)
+	PREFETCHT0  2112(R9)(R13*1)
+	PREFETCHT0  2176(R9)(R13*1)
+	PREFETCHT0  2240(R9)(R13*1)
+	ADDQ        $0x000000c0, R13
 	VMOVUPS     (R10), Y1
 	VMOVUPS     (R10)(DX*1), Y2
 	VMOVUPS     (R10)(DX*2), Y3

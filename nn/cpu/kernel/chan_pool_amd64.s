@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func maxPoolAVX2(y []float32, x0 []float32, x1 []float32, rows int, c int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·maxPoolAVX2(SB), NOSPLIT, $16-88
 	MOVQ  y_base+0(FP), BX
 	MOVQ  x0_base+24(FP), SI
@@ -32,29 +32,36 @@ window:
 	MOVQ  (SP), R9
 	TESTQ R9, R9
 	JE    rest2
+	XORQ  R10, R10
 
 columns1:
-	VMOVUPS (SI), Y0
-	VMOVUPS (SI)(DX*1), Y1
-	VMOVUPS (DI), Y2
-	VMOVUPS (DI)(DX*1), Y3
-	VMAXPS  Y1, Y0, Y0
-	VMAXPS  Y3, Y2, Y1
-	VMAXPS  Y1, Y0, Y0
-	VMOVUPS Y0, (BX)
-	VMOVUPS 32(SI), Y0
-	VMOVUPS 32(SI)(DX*1), Y1
-	VMOVUPS 32(DI), Y2
-	VMOVUPS 32(DI)(DX*1), Y3
-	VMAXPS  Y1, Y0, Y0
-	VMAXPS  Y3, Y2, Y1
-	VMAXPS  Y1, Y0, Y0
-	VMOVUPS Y0, 32(BX)
-	ADDQ    $0x40, BX
-	ADDQ    $0x40, SI
-	ADDQ    $0x40, DI
-	DECQ    R9
-	JNE     columns1
+	PREFETCHT0 2048(BX)
+	PREFETCHT0 2048(SI)(R10*1)
+	PREFETCHT0 2112(SI)(R10*1)
+	PREFETCHT0 2048(DI)(R10*1)
+	PREFETCHT0 2112(DI)(R10*1)
+	ADDQ       $0x40, R10
+	VMOVUPS    (SI), Y0
+	VMOVUPS    (SI)(DX*1), Y1
+	VMOVUPS    (DI), Y2
+	VMOVUPS    (DI)(DX*1), Y3
+	VMAXPS     Y1, Y0, Y0
+	VMAXPS     Y3, Y2, Y1
+	VMAXPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (BX)
+	VMOVUPS    32(SI), Y0
+	VMOVUPS    32(SI)(DX*1), Y1
+	VMOVUPS    32(DI), Y2
+	VMOVUPS    32(DI)(DX*1), Y3
+	VMAXPS     Y1, Y0, Y0
+	VMAXPS     Y3, Y2, Y1
+	VMAXPS     Y1, Y0, Y0
+	VMOVUPS    Y0, 32(BX)
+	ADDQ       $0x40, BX
+	ADDQ       $0x40, SI
+	ADDQ       $0x40, DI
+	DECQ       R9
+	JNE        columns1
 
 rest2:
 	TESTQ      CX, CX
@@ -290,7 +297,7 @@ done:
 	RET
 
 // func maxPoolGradAVX2(dx0 []float32, dx1 []float32, dy []float32, x0 []float32, x1 []float32, rows int, c int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·maxPoolGradAVX2(SB), NOSPLIT, $16-136
 	MOVQ  dy_base+48(FP), BX
 	MOVQ  x0_base+72(FP), SI
@@ -319,63 +326,74 @@ window:
 	MOVQ  (SP), R11
 	TESTQ R11, R11
 	JE    rest2
+	XORQ  R12, R12
 
 columns1:
-	VMOVUPS (SI), Y0
-	VMOVUPS (SI)(DX*1), Y1
-	VMOVUPS (DI), Y2
-	VMOVUPS (DI)(DX*1), Y3
-	VMOVUPS (BX), Y4
-	VMAXPS  Y1, Y0, Y5
-	VMAXPS  Y3, Y2, Y3
-	VMAXPS  Y3, Y5, Y3
-	VCMPPS  $0x00, Y3, Y0, Y5
-	VANDPS  Y4, Y5, Y5
-	VMOVUPS Y5, (R8)
-	VCMPPS  $0x04, Y3, Y0, Y0
-	VANDPS  Y4, Y0, Y0
-	VCMPPS  $0x00, Y3, Y1, Y4
-	VANDPS  Y0, Y4, Y4
-	VMOVUPS Y4, (R8)(DX*1)
-	VCMPPS  $0x04, Y3, Y1, Y1
-	VANDPS  Y0, Y1, Y0
-	VCMPPS  $0x00, Y3, Y2, Y1
-	VANDPS  Y0, Y1, Y1
-	VMOVUPS Y1, (R9)
-	VCMPPS  $0x04, Y3, Y2, Y1
-	VANDPS  Y0, Y1, Y0
-	VMOVUPS Y0, (R9)(DX*1)
-	VMOVUPS 32(SI), Y0
-	VMOVUPS 32(SI)(DX*1), Y1
-	VMOVUPS 32(DI), Y2
-	VMOVUPS 32(DI)(DX*1), Y3
-	VMOVUPS 32(BX), Y4
-	VMAXPS  Y1, Y0, Y5
-	VMAXPS  Y3, Y2, Y3
-	VMAXPS  Y3, Y5, Y3
-	VCMPPS  $0x00, Y3, Y0, Y5
-	VANDPS  Y4, Y5, Y5
-	VMOVUPS Y5, 32(R8)
-	VCMPPS  $0x04, Y3, Y0, Y0
-	VANDPS  Y4, Y0, Y0
-	VCMPPS  $0x00, Y3, Y1, Y4
-	VANDPS  Y0, Y4, Y4
-	VMOVUPS Y4, 32(R8)(DX*1)
-	VCMPPS  $0x04, Y3, Y1, Y1
-	VANDPS  Y0, Y1, Y0
-	VCMPPS  $0x00, Y3, Y2, Y1
-	VANDPS  Y0, Y1, Y1
-	VMOVUPS Y1, 32(R9)
-	VCMPPS  $0x04, Y3, Y2, Y1
-	VANDPS  Y0, Y1, Y0
-	VMOVUPS Y0, 32(R9)(DX*1)
-	ADDQ    $0x40, BX
-	ADDQ    $0x40, SI
-	ADDQ    $0x40, DI
-	ADDQ    $0x40, R8
-	ADDQ    $0x40, R9
-	DECQ    R11
-	JNE     columns1
+	PREFETCHT0 2048(BX)
+	PREFETCHT0 2048(SI)(R12*1)
+	PREFETCHT0 2112(SI)(R12*1)
+	PREFETCHT0 2048(DI)(R12*1)
+	PREFETCHT0 2112(DI)(R12*1)
+	PREFETCHT0 2048(R8)(R12*1)
+	PREFETCHT0 2112(R8)(R12*1)
+	PREFETCHT0 2048(R9)(R12*1)
+	PREFETCHT0 2112(R9)(R12*1)
+	ADDQ       $0x40, R12
+	VMOVUPS    (SI), Y0
+	VMOVUPS    (SI)(DX*1), Y1
+	VMOVUPS    (DI), Y2
+	VMOVUPS    (DI)(DX*1), Y3
+	VMOVUPS    (BX), Y4
+	VMAXPS     Y1, Y0, Y5
+	VMAXPS     Y3, Y2, Y3
+	VMAXPS     Y3, Y5, Y3
+	VCMPPS     $0x00, Y3, Y0, Y5
+	VANDPS     Y4, Y5, Y5
+	VMOVUPS    Y5, (R8)
+	VCMPPS     $0x04, Y3, Y0, Y0
+	VANDPS     Y4, Y0, Y0
+	VCMPPS     $0x00, Y3, Y1, Y4
+	VANDPS     Y0, Y4, Y4
+	VMOVUPS    Y4, (R8)(DX*1)
+	VCMPPS     $0x04, Y3, Y1, Y1
+	VANDPS     Y0, Y1, Y0
+	VCMPPS     $0x00, Y3, Y2, Y1
+	VANDPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (R9)
+	VCMPPS     $0x04, Y3, Y2, Y1
+	VANDPS     Y0, Y1, Y0
+	VMOVUPS    Y0, (R9)(DX*1)
+	VMOVUPS    32(SI), Y0
+	VMOVUPS    32(SI)(DX*1), Y1
+	VMOVUPS    32(DI), Y2
+	VMOVUPS    32(DI)(DX*1), Y3
+	VMOVUPS    32(BX), Y4
+	VMAXPS     Y1, Y0, Y5
+	VMAXPS     Y3, Y2, Y3
+	VMAXPS     Y3, Y5, Y3
+	VCMPPS     $0x00, Y3, Y0, Y5
+	VANDPS     Y4, Y5, Y5
+	VMOVUPS    Y5, 32(R8)
+	VCMPPS     $0x04, Y3, Y0, Y0
+	VANDPS     Y4, Y0, Y0
+	VCMPPS     $0x00, Y3, Y1, Y4
+	VANDPS     Y0, Y4, Y4
+	VMOVUPS    Y4, 32(R8)(DX*1)
+	VCMPPS     $0x04, Y3, Y1, Y1
+	VANDPS     Y0, Y1, Y0
+	VCMPPS     $0x00, Y3, Y2, Y1
+	VANDPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 32(R9)
+	VCMPPS     $0x04, Y3, Y2, Y1
+	VANDPS     Y0, Y1, Y0
+	VMOVUPS    Y0, 32(R9)(DX*1)
+	ADDQ       $0x40, BX
+	ADDQ       $0x40, SI
+	ADDQ       $0x40, DI
+	ADDQ       $0x40, R8
+	ADDQ       $0x40, R9
+	DECQ       R11
+	JNE        columns1
 
 rest2:
 	TESTQ      CX, CX
@@ -557,7 +575,7 @@ done:
 	RET
 
 // func affinePoolAVX2(y []float32, x0 []float32, x1 []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·affinePoolAVX2(SB), NOSPLIT, $16-112
 	MOVQ   y_base+0(FP), BX
 	MOVQ   x0_base+24(FP), SI
@@ -586,8 +604,15 @@ window:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(BX)
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2048(DI)(R11*1)
+	PREFETCHT0  2112(DI)(R11*1)
+	ADDQ        $0x40, R11
 	VMOVUPS     (R8), Y1
 	VMOVUPS     (R8)(DX*1), Y2
 	VMOVUPS     (SI), Y3
@@ -762,7 +787,7 @@ done:
 	RET
 
 // func affinePoolGradSumsAVX2(acc []float32, dy []float32, x0 []float32, x1 []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·affinePoolGradSumsAVX2(SB), NOSPLIT, $16-136
 	MOVQ  dy_base+24(FP), BX
 	MOVQ  x0_base+48(FP), SI
@@ -791,8 +816,15 @@ window:
 	MOVQ  (SP), R11
 	TESTQ R11, R11
 	JE    rest2
+	XORQ  R12, R12
 
 columns1:
+	PREFETCHT0  2048(BX)
+	PREFETCHT0  2048(SI)(R12*1)
+	PREFETCHT0  2112(SI)(R12*1)
+	PREFETCHT0  2048(DI)(R12*1)
+	PREFETCHT0  2112(DI)(R12*1)
+	ADDQ        $0x40, R12
 	VMOVUPS     (R9)(DX*1), Y0
 	VMOVUPS     (R9)(DX*2), Y1
 	VMOVUPS     (SI), Y2
@@ -1103,7 +1135,7 @@ done:
 	RET
 
 // func affinePoolGradAVX2(dx0 []float32, dx1 []float32, dy []float32, x0 []float32, x1 []float32, coef []float32, rows int, c int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·affinePoolGradAVX2(SB), NOSPLIT, $16-160
 	MOVQ  dy_base+48(FP), SI
 	MOVQ  x0_base+72(FP), DI
@@ -1133,8 +1165,19 @@ window:
 	MOVQ  (SP), R13
 	TESTQ R13, R13
 	JE    rest2
+	XORQ  R14, R14
 
 columns1:
+	PREFETCHT0  2048(SI)
+	PREFETCHT0  2048(DI)(R14*1)
+	PREFETCHT0  2112(DI)(R14*1)
+	PREFETCHT0  2048(R8)(R14*1)
+	PREFETCHT0  2112(R8)(R14*1)
+	PREFETCHT0  2048(R9)(R14*1)
+	PREFETCHT0  2112(R9)(R14*1)
+	PREFETCHT0  2048(R10)(R14*1)
+	PREFETCHT0  2112(R10)(R14*1)
+	ADDQ        $0x40, R14
 	VMOVUPS     (R11), Y0
 	VMOVUPS     (R11)(DX*1), Y1
 	VMOVUPS     (DI), Y2

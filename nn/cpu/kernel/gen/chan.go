@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -49,6 +51,24 @@ type grid struct {
 	full     Mem        // their bytes
 	tail     mask       // AVX-512
 	tailPart func(part int) mask
+}
+
+// fetchDistance is how many bytes ahead of its rows a walk over memory fetches.
+const fetchDistance = 2048
+
+// fetch fetches for a cell what lies ahead of pointer i of walk: as many lines as
+// there are rows, in the order of memory. The rows of a cell are some hundred
+// bytes apart and go on only to the end of a row, and for such short streams the
+// processor reads nothing ahead itself. skew is how far the lines lie behind the
+// cell: those of the rows but the first, for the cells before it.
+func (g *grid) fetch(skew Register, p Register, rows int) {
+	for j := range rows {
+		m := Mem{Base: p, Disp: fetchDistance + j*blockBytes}
+		if rows > 1 {
+			m.Index, m.Scale = skew, 1
+		}
+		PREFETCHT0(m)
+	}
 }
 
 // newGrid loads rows and c; the pointers are those of the named slices.
@@ -127,15 +147,30 @@ func (c *cell) store(v VecVirtual, p Register, row int) {
 }
 
 // columns writes the loop over the channels of the given number of rows. After
-// it the walking pointers are one row further.
-func (g *grid) columns(rows int, body func(c *cell)) {
+// it the walking pointers are one row further. together lists how many rows of
+// each walking pointer are taken at once; nil: nothing is fetched ahead.
+func (g *grid) columns(rows int, together []int, body func(c *cell)) {
 	k := g.k
 	loop, tail, next := k.label("columns"), k.label("rest"), k.label("next")
 	left := GP64()
 	MOVQ(g.blocks, left)
 	TESTQ(left, left)
 	JE(LabelRef(tail))
+	if k.wide { // AVX-512 has not been measured
+		together = nil
+	}
+	var skew Register
+	if together != nil {
+		skew = GP64()
+		XORQ(skew, skew)
+	}
 	Label(loop)
+	for i, n := range together {
+		g.fetch(skew, g.walk[i], n)
+	}
+	if together != nil {
+		ADDQ(immediate((slices.Max(together)-1)*blockBytes), skew)
+	}
 	for p := range k.parts() {
 		body(&cell{g: g, part: p, rows: rows})
 	}
@@ -168,7 +203,7 @@ func (g *grid) run(body func(c *cell)) {
 	SUBQ(Imm(quad), g.rows)
 	JL(LabelRef("few"))
 	Label("quad")
-	g.columns(quad, body)
+	g.columns(quad, slices.Repeat([]int{quad}, len(g.walk)), body)
 	for _, p := range g.walk {
 		ADDQ(g.stride3, p)
 	}
@@ -178,7 +213,7 @@ func (g *grid) run(body func(c *cell)) {
 	ADDQ(Imm(quad), g.rows)
 	JE(LabelRef("done"))
 	Label("single")
-	g.columns(1, body)
+	g.columns(1, nil, body)
 	DECQ(g.rows)
 	JNE(LabelRef("single"))
 	Label("done")

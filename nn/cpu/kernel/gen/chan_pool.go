@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -24,7 +26,11 @@ func (g *grid) windows(pooled int, body func(c *cell)) {
 	TESTQ(g.rows, g.rows)
 	JE(LabelRef("done"))
 	Label("window")
-	g.columns(1, body)
+	together := slices.Repeat([]int{2}, len(g.walk))
+	for i := range pooled {
+		together[i] = 1
+	}
+	g.columns(1, together, body)
 	for _, p := range g.walk[pooled:] {
 		ADDQ(g.stride, p)
 	}
