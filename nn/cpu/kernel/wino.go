@@ -101,7 +101,20 @@ type winoISA struct {
 	pool    [winoAlgorithms]func(*winoCall) // output with ConvTail and max-pool
 	dw      [winoAlgorithms]func(*winoCall)
 	micro   func(rows int, call *microCall) // gemmISA.micro for A packed by rows
+	sums    winoSums                        // the products of the gradient of the weights
 	stream  func(dst, src []float32)        // copies whole cache lines past the caches; nil where U is not written so
+}
+
+// winoSums is how a code path multiplies D, which is packed by columns. The
+// micro-tiles of a panel have rows[0], rows[1], ... rows, width in all: the more,
+// the fewer instructions a product takes.
+type winoSums struct {
+	width int // channels of dy in a panel of D: one or two vectors, a divisor of 16
+	rows  []int
+	micro func(rows int, call *microCall)
+	// ahead: what a micro-tile fetches is its part of dU for the next one, not
+	// of the next panel of D.
+	ahead bool
 }
 
 // winoAlgorithms is the number of algorithms, and winoRows of the most rows of
@@ -137,6 +150,8 @@ type winoCall struct {
 	floor          float32
 	residual, sums [4]uintptr // rows
 
+	below uintptr // the pixels to be fetched for a tile of the next row of tiles, in the order of memory
+
 	image   []float32     // holds the pixels
 	rowAt   [winoRows]int // index of each row, or winoAbsent
 	absent  []float32     // taken for a row that does not exist: all its columns and channels
@@ -149,6 +164,7 @@ type winoCall struct {
 // The assembly counts on the layout.
 var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.ahead)-216]
 var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.sums)-280]
+var _ = [1]struct{}{}[unsafe.Offsetof(winoCall{}.below)-312]
 
 // bind computes the addresses.
 func (c *winoCall) bind() {

@@ -191,7 +191,7 @@ func (v *Conv3x3) layOut(level Level) {
 	q, nr, lanes := v.alg.points, v.gemm.nr, v.isa.lanes
 	if v.kind == ConvWeights {
 		v.vs = panelLayout(q, v.chunk, nr, v.k, lanes)
-		v.ds = panelLayout(q, v.chunk, lanes, v.n, lanes)
+		v.ds = panelLayout(q, v.chunk, v.isa.sums.width, v.n, lanes)
 		v.us = matrixLayout(v.alg.taps, v.fit, v.k, lanes)
 		return
 	}
@@ -441,16 +441,29 @@ func (s *side) pixel(t tileAt) int {
 	return (t.image*s.h+t.y*s.step)*s.w + t.x*s.step
 }
 
-// eachTile calls f for tiles [first, last) after it has set c's ahead.
-func (v *Conv3x3) eachTile(c *winoCall, s side, first, last int, f func(i int, t tileAt)) {
+// below returns the index of the first pixel that is fetched for the tile under
+// t. Taken tile by tile, the pixels of a row of tiles are one stretch of memory;
+// a share of it belongs to each. Where t reads the last rows of its image they
+// are those of the next. A tile also reads the first rows of those below, so
+// that the stretch runs some tiles ahead.
+func (s *side) below(t tileAt, right int) int {
+	row := s.step * s.w
+	return (t.image*s.h+(t.y+1)*s.step)*s.w + (t.x+ceilDiv(right, 4)+1)*row/right
+}
+
+// eachTile calls f for tiles [first, last) after it has set what c fetches ahead.
+// Where it is a part of the channels, the first is k0.
+func (v *Conv3x3) eachTile(c *winoCall, s side, k0, first, last int, f func(i int, t tileAt)) {
 	per := v.down * v.right
 	t := tileAt{first / per, first % per / v.right, first % v.right}
 	later := t
 	for range ceilDiv(winoAheadChannels, s.channels) {
 		v.next(&later)
 	}
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(c.image)))
 	for i := range last - first {
 		c.ahead = 4 * s.channels * (s.pixel(later) - s.pixel(t))
+		c.below = base + uintptr(4*(s.channels*s.below(t, v.right)+s.step*s.step*k0))
 		f(i, t)
 		v.next(&t)
 		v.next(&later)

@@ -31,3 +31,24 @@ func TestGroupsOfChannels(t *testing.T) {
 		}
 	}
 }
+
+// TestBelow holds the pixels that are fetched ahead to what they are said to be:
+// one stretch of memory, which goes on by a tile's pixels from tile to tile and
+// ends a row of tiles and some tiles ahead.
+func TestBelow(t *testing.T) {
+	for _, size := range [][2]int{{32, 32}, {16, 8}, {4, 4}} {
+		v := NewConv3x3(ConvForward, 3, size[0], size[1], 16, 16)
+		s := v.inSide()
+		at, pixels := tileAt{}, s.step*s.step
+		if least, got := pixels*v.right, s.below(at, v.right); got <= least || got > 2*least+pixels {
+			t.Errorf("%v: of the first of %d tiles a row, below is %d pixels on", size, v.right, got)
+		}
+		for i := range v.tilesOf(3) - 1 {
+			before := s.below(at, v.right)
+			v.next(&at)
+			if got := s.below(at, v.right) - before; got != pixels {
+				t.Errorf("%v: from tile %d to the next below goes on by %d pixels, want %d", size, i, got, pixels)
+			}
+		}
+	}
+}

@@ -124,6 +124,18 @@ func gemmWinoAVX512Rows13(call *int)
 //go:noescape
 func gemmWinoAVX512Rows14(call *int)
 
+// gemmSumsAVX2Columns6 multiplies 6 rows of A, packed by columns, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmSumsAVX2Columns6(call *int)
+
+// gemmSumsAVX2Columns5 multiplies 5 rows of A, packed by columns, by the panels of B.
+// call points to the first field of a microCall.
+//
+//go:noescape
+func gemmSumsAVX2Columns5(call *int)
+
 //go:noescape
 func winoInput4AVX2(call *uintptr)
 

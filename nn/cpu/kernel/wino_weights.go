@@ -82,7 +82,7 @@ func (v *Conv3x3) transformPanels(worker, first, last int, points, d []float32) 
 	c.image, c.absent, c.pixel, c.biases = v.src, v.absent, 4*v.k, nil
 	c.setPoints(&v.vs, v.k, v.isa.lanes)
 	transform := v.isa.input[a.id]
-	v.eachTile(c, x, first, last, func(i int, t tileAt) {
+	v.eachTile(c, x, 0, first, last, func(i int, t tileAt) {
 		c.setWindow(x.image(t), v.in, v.k, 0, t.y*a.step-a.border, t.x*a.step-a.border, a.window)
 		c.point = points[i*v.vs.row:]
 		transform(c)
@@ -90,7 +90,7 @@ func (v *Conv3x3) transformPanels(worker, first, last int, points, d []float32) 
 	c.image, c.pixel = v.src2, 4*v.n
 	c.setPoints(&v.ds, v.n, v.isa.lanes)
 	transform = v.isa.grad[a.id]
-	v.eachTile(c, dy, first, last, func(i int, t tileAt) {
+	v.eachTile(c, dy, 0, first, last, func(i int, t tileAt) {
 		c.setWindow(dy.image(t), v.out, v.n, 0, t.y*a.tile, t.x*a.tile, a.tile)
 		c.point = d[i*v.ds.row:]
 		transform(c)
@@ -98,13 +98,16 @@ func (v *Conv3x3) transformPanels(worker, first, last int, points, d []float32) 
 }
 
 // multiplyWeights computes dU = Dᵀ V, or adds to dU, for a group of channels of dy.
-// A panel of D is lanes wide, more than a micro-tile has rows: it is done in parts.
+// A panel of D has more channels than a micro-tile has rows: it is done in parts.
 func (v *Conv3x3) multiplyWeights(worker, tiles, g int, points, d, du []float32, accumulate bool) {
-	isa, lanes, call := v.gemm, v.isa.lanes, &v.workers[worker].micro
+	isa, sums, call := v.gemm, &v.isa.sums, &v.workers[worker].micro
 	*call = microCall{k: tiles, ldc: 4 * v.us.row, bPanel: 4 * v.chunk * isa.nr, panels: ceilDiv(v.k, isa.nr)}
 	call.last = v.k - (call.panels-1)*isa.nr
 	call.aheadLines = 1 // one line after the other
-	rows := lanes / ceilDiv(lanes, isa.mr)
+	if sums.ahead {
+		v.lookAhead(call, nil, v.k, v.us.row-v.k)
+	}
+	panel := sums.width * v.chunk
 	n0, n1 := v.channels(g)
 	q := v.alg.points
 	for p := range q * q {
@@ -113,12 +116,20 @@ func (v *Conv3x3) multiplyWeights(worker, tiles, g int, points, d, du []float32,
 		if accumulate || !v.alg.firstOfTap(p) {
 			call.accumulate = 1
 		}
-		sum := v.us.at(v.alg.tap(p), v.alg.taps)
-		for n := n0; n < n1; n += rows {
-			call.a = &d[v.ds.at(p, q)+n/lanes*lanes*v.chunk+n%lanes]
-			call.c = &du[sum+(n-n0)*v.us.row]
-			call.ahead = uintptr(unsafe.Pointer(call.a)) + uintptr(4*lanes*v.chunk)
-			isa.micro(rows, true, call)
+		at := v.us.at(v.alg.tap(p), v.alg.taps)
+		for n := n0; n < n1; n += sums.width {
+			first := &d[v.ds.at(p, q)+n/sums.width*panel]
+			call.ahead = uintptr(unsafe.Pointer(first)) + uintptr(4*panel)
+			row := 0
+			for _, rows := range sums.rows {
+				call.a, call.c = after(first, row), &du[at]
+				row += rows
+				at += rows * v.us.row
+				if sums.ahead { // after the last of a point comes some padding: close enough
+					call.ahead = uintptr(unsafe.Pointer(call.c)) + uintptr(rows*call.ldc)
+				}
+				sums.micro(rows, call)
+			}
 		}
 	}
 }

@@ -134,10 +134,18 @@ func (v isa) micro(rows int, columns bool) {
 	walk := func() {
 		next := fmt.Sprintf("walked%d", walks)
 		walks++
-		PREFETCHT1(Mem{Base: ahead})
-		ADDQ(Imm(64), ahead)
-		DECQ(lines)
-		JNZ(LabelRef(next))
+		step := max(1, v.walks)
+		for i := range step {
+			PREFETCHT1(Mem{Base: ahead, Disp: 64 * i})
+		}
+		ADDQ(immediate(64*step), ahead)
+		if step == 1 {
+			DECQ(lines)
+			JNZ(LabelRef(next))
+		} else {
+			SUBQ(Imm(uint64(step)), lines)
+			JG(LabelRef(next))
+		}
 		ADDQ(field(callAheadJump), ahead)
 		MOVQ(field(callAheadLines), lines)
 		Label(next)
@@ -211,9 +219,7 @@ func (v isa) turns(k Register, walk func(), products func(n int)) {
 	SUBQ(Imm(uint64(v.turn)), k)
 	JL(LabelRef("few"))
 	Label("turn")
-	for range v.walks {
-		walk()
-	}
+	walk()
 	products(v.turn)
 	SUBQ(Imm(uint64(v.turn)), k)
 	JGE(LabelRef("turn"))

@@ -24,6 +24,7 @@ const (
 	winoTmp     = 200
 	winoBias    = 208
 	winoAhead   = 216
+	winoBelow   = 312
 )
 
 // line is a transform in one dimension: in values to out, on registers that it
@@ -34,6 +35,7 @@ type line struct {
 	parts   []linePart
 	keep    []float64 // constants that pay to be in registers
 	core    []int     // rows and columns of pixels that no other tile has: fetched ahead
+	inOrder bool      // fetched in the order of memory, see fetchInOrder
 	do      func(k *kern, d []VecVirtual, part int) []VecVirtual
 }
 
@@ -49,11 +51,11 @@ const (
 )
 
 var (
-	lineInput4 = line{in: 6, out: 6, do: input4, keep: []float64{pointA, pointB, squareA, squareB}, core: []int{1, 2, 3, 4}, parts: []linePart{
+	lineInput4 = line{in: 6, out: 6, do: input4, keep: []float64{pointA, pointB, squareA, squareB}, core: []int{1, 2, 3, 4}, inOrder: true, parts: []linePart{
 		{[]int{0, 1, 2, 3, 4}, []int{0, 1, 2}},
 		{[]int{1, 2, 3, 4, 5}, []int{3, 4, 5}},
 	}}
-	lineGrad4    = line{in: 4, out: 6, do: grad4, core: upTo(4)}
+	lineGrad4    = line{in: 4, out: 6, do: grad4, core: upTo(4), inOrder: true}
 	lineWeights4 = line{in: 3, out: 6, do: weights4, core: upTo(3)}
 	lineOutput4  = line{in: 6, out: 4, do: output4, core: upTo(4)}
 	lineDW4      = line{in: 6, out: 3, do: dw4}
@@ -70,14 +72,19 @@ var (
 // just before but come from a cache that all cores share, or from memory.
 func wino(f *vecFile) {
 	for _, v := range []isa{avx2, avx512} {
+		v.name, v.chunk = "Wino"+v.name, 2
 		if v.lanes == 8 {
 			maskTable()
+			v.walks = 2
 		}
-		v.name, v.chunk, v.walks = "Wino"+v.name, 2, 2
 		for rows := 1; rows <= v.rows; rows++ {
 			v.micro(rows, false)
 		}
 	}
+	sums := avx2
+	sums.name, sums.aStep = "SumsAVX2", 16
+	sums.micro(6, true)
+	sums.micro(5, true)
 	toPoints := func(name string, l line) {
 		f.fn(name, "func(call *uintptr)", func(k *kern) { k.toPoints(l) })
 	}
@@ -352,7 +359,11 @@ func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register
 	rows := rowsAt(call, at, l.in)
 	k.eachColumn(call, l.in, 1, func(x int, column Register) {
 		if part <= 0 {
-			fetchAhead(l, x, call, column, rows)
+			if l.inOrder && !k.wide { // AVX-512 has not been measured
+				k.fetchInOrder(l, x, call, at)
+			} else {
+				fetchAhead(l, x, call, column, rows)
+			}
 		}
 		d := make([]VecVirtual, l.in)
 		for _, y := range p.in {
@@ -445,6 +456,26 @@ func fetchAhead(l line, x int, call, column Register, rows *pixelRows) {
 	ADDQ(column, later)
 	for _, y := range l.core {
 		PREFETCHT0(rows.mem(y, later))
+	}
+}
+
+// fetchInOrder fetches a part of the pixels that a tile one row of tiles on
+// reads, at column x of the core. Lines of the same vector of channels are as
+// far apart as pixels, and a processor that is asked for them one by one sees no
+// stream to read ahead; in the order of memory it does. Each vector of channels
+// fetches as many bytes as the core's pixels have there.
+func (k *kern) fetchInOrder(l line, x int, call, at Register) {
+	i, n := slices.Index(l.core, x), len(l.core)
+	if i < 0 {
+		return
+	}
+	p := GP64()
+	MOVQ(at, p)
+	SHLQ(Imm(uint64(2*bits.TrailingZeros(uint(n)))), p)
+	ADDQ(Mem{Base: call, Disp: winoBelow}, p)
+	lines := n * k.width() / 64
+	for j := range lines {
+		PREFETCHT0(Mem{Base: p, Disp: (i*lines + j) * 64})
 	}
 }
 

@@ -6,9 +6,9 @@ import . "github.com/mmcloughlin/avo/reg"
 // the values that it alone reads, and five of F(4,2) for the outer taps, with
 // the points 0, a, -a, b and infinity; see kernel/wino_stride2.go.
 var (
-	lineInputS = line{in: 9, out: 9, do: inputS, keep: []float64{pointA, pointB, squareA}, core: []int{1, 2, 3, 4, 5, 6, 7, 8}}
-	lineDataS  = line{in: 5, out: 9, do: dataS, keep: []float64{pointA, pointB, squareA}, core: upTo(4)}
-	lineGradS  = line{in: 4, out: 9, do: gradS, core: upTo(4)}
+	lineInputS = line{in: 9, out: 9, do: inputS, keep: []float64{pointA, pointB, squareA}, core: []int{1, 2, 3, 4, 5, 6, 7, 8}, inOrder: true}
+	lineDataS  = line{in: 5, out: 9, do: dataS, keep: []float64{pointA, pointB, squareA}, core: upTo(4), inOrder: true}
+	lineGradS  = line{in: 4, out: 9, do: gradS, core: upTo(4), inOrder: true}
 	lineTapsS  = line{in: 3, out: 6, do: tapsS, core: upTo(3)}
 	lineOutS   = line{in: 9, out: 4, do: outS, core: upTo(4)}
 	lineDXS    = line{in: 9, out: 8, do: dxS, core: upTo(8)}
