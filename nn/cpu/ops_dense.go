@@ -101,6 +101,13 @@ func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, we
 	}
 }
 
+// besideColumns is the width of weights up to which what the optimiser changes,
+// short rows that lie apart, is fetched by the product while it computes a tile's
+// gradient; for wider ones each row fetches the next. On AVX2 the first made
+// widths of 1152 to 4096 1.03 to 1.2 times as fast and conv1d's 36,864 0.95
+// times; AVX-512 has been measured with the second alone.
+const besideColumns = 1 << 14
+
 // productUpdate makes the op that computes the gradient dW = dyᵀ x of the
 // weights w and updates them part by part: the gradient never reaches memory.
 // product is the op that would store it.
@@ -118,9 +125,17 @@ func (l *lowering) productUpdate(product op, w, dy, x *nn.Value) op {
 	}
 	product.bind = func(b *binder) func() {
 		ds, xs, u := b.ref(dy), b.ref(x), newUpdater(b.s, w)
-		e := &kernel.Epilogue{Tile: func(row, rows, col, cols int, c []float32, ldc, _ int) {
+		ahead := f
+		var beside []kernel.Matrix
+		if kernel.Path() != kernel.AVX512 && f <= besideColumns {
+			ahead = 0
+			for _, x := range append([][]float32{u.w}, u.state...) {
+				beside = append(beside, kernel.Matrix{Data: x, Stride: f})
+			}
+		}
+		e := &kernel.Epilogue{Beside: beside, Tile: func(row, rows, col, cols int, c []float32, ldc, _ int) {
 			for r := range rows {
-				u.apply((row+r)*f+col, c[r*ldc:r*ldc+cols], f)
+				u.apply((row+r)*f+col, c[r*ldc:r*ldc+cols], ahead)
 			}
 		}}
 		return func() {

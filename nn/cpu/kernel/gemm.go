@@ -37,8 +37,8 @@ type Epilogue struct {
 	// value of window i of the images in c. ldc then is not used.
 	Place *Patches
 
-	// Beside lists matrices of C's shape, three at most, of which Tile reads the
-	// part that it is called for: they are fetched from memory beforehand.
+	// Beside lists matrices of C's shape, three at most, of which Tile reads or
+	// changes the part that it is called for: they are fetched from memory beforehand.
 	Beside []Matrix
 }
 
