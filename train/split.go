@@ -73,12 +73,20 @@ func (t *trainer) reportSplit() {
 // not split which flag asked for more examples than they have.
 func splitText(c *Config, p *subclass.Partition, neglected, pairs int) string {
 	split := len(p.Cells())
-	text := fmt.Sprintf("%d of the %s %s split", split, plural(neglected, "neglected class", "neglected classes"), numbered(split, "was", "were"))
+	text := fmt.Sprintf("%d of the %d neglected classes %s split", split, neglected, numbered(split, "was", "were"))
+	who, them := fmt.Sprint(len(p.Skipped())), "them"
+	if neglected == 1 {
+		who, them = "it", "it"
+		text = "the neglected class was split"
+		if split == 0 {
+			text = "the neglected class was not split"
+		}
+	}
 	if c.Subclasses == 1 {
 		text = plural(neglected, "neglected class", "neglected classes") + ", none split (--subclasses 1)"
 	}
 	if skipped := p.Skipped(); len(skipped) > 0 {
-		text += fmt.Sprintf("; %d %s too few %s", len(skipped), numbered(len(skipped), "has", "have"), c.Examples())
+		text += fmt.Sprintf("; %s %s too few %s", who, numbered(len(skipped), "has", "have"), c.Examples())
 		switch {
 		case skipped[0].Needed == c.neededPositives():
 			text += fmt.Sprintf(" (--min-positives %d)", c.MinPositives)
@@ -89,7 +97,7 @@ func splitText(c *Config, p *subclass.Partition, neglected, pairs int) string {
 		}
 	}
 	if pairs > 0 {
-		text += fmt.Sprintf("; %s %s added to them", plural(pairs, "paired image", "paired images"), numbered(pairs, "was", "were"))
+		text += fmt.Sprintf("; %s %s added to %s", plural(pairs, "paired image", "paired images"), numbered(pairs, "was", "were"), them)
 	}
 	return text
 }

@@ -36,7 +36,8 @@ func TestSplitText(t *testing.T) {
 		pairs     int
 		want      string
 	}{
-		{video, partition(9), 1, 0, "1 of the 1 neglected class was split"},
+		{video, partition(9), 1, 0, "the neglected class was split"},
+		{image, partition(200), 1, 2, "the neglected class was split; 2 paired images were added to it"},
 		{video, partition(9, 3), 2, 0, "1 of the 2 neglected classes was split; 1 has too few videos (--min-positives 9)"},
 		{many, partition(200, 3, 4), 3, 0, "1 of the 3 neglected classes was split; 2 have too few videos for --subclasses 200"},
 		{image, partition(200, 3), 2, 1, "1 of the 2 neglected classes was split; 1 has too few images, also with their pairs, for --subclasses 200; 1 paired image was added to them"},
@@ -45,6 +46,13 @@ func TestSplitText(t *testing.T) {
 		if got := splitText(&c.cfg, c.partition, c.neglected, c.pairs); got != c.want {
 			t.Errorf("%s\nwant %s", got, c.want)
 		}
+	}
+	none, err := subclass.NewPartition(5, nil, []subclass.Skipped{{Class: 0, Positives: 1, Needed: 200}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := splitText(&many, none, 1, 0); got != "the neglected class was not split; it has too few videos for --subclasses 200" {
+		t.Error(got)
 	}
 	if got := splitText(&Config{Net: "mlp", Subclasses: 1}, partition(1), 1, 0); !strings.HasPrefix(got, "1 neglected class, none split") {
 		t.Error(got)
