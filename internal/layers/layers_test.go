@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"train"},
 	{"nn/cpu", "nn/cuda", "nn/gorgonia", "nn/conformance", "mlp", "cnn", "subclass", "ingest", "eval"},
 	{"nn", "features"},
-	{"internal/disk"},
+	{"internal/disk", "internal/race"},
 }
 
 // allowed are the imports that break the rule, with the reason.

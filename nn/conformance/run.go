@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"sdnn/internal/race"
 	"sdnn/nn"
 )
 
@@ -113,11 +114,12 @@ func maker(p *nn.Program, v *nn.Value) *nn.Node {
 	return nil
 }
 
-// checkDifferences compares a gradient with central differences of the loss. The race detector
-// has nothing to see in it, the naive loops of one goroutine, and makes it slow: there it is left out.
+// checkDifferences compares a gradient with central differences of the loss. It is
+// left to runs without the race detector, which has nothing to see in one
+// goroutine's naive loops and makes them slow.
 func checkDifferences(t *testing.T, p *nn.Program, f *nn.Feed, st State, v *nn.Value, g []float32, abs float64) {
 	t.Helper()
-	if raced {
+	if race.Enabled {
 		return
 	}
 	const h = 1e-5

@@ -103,9 +103,9 @@ func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, we
 
 // besideColumns is the width of weights up to which what the optimiser changes,
 // short rows that lie apart, is fetched by the product while it computes a tile's
-// gradient; for wider ones each row fetches the next. On AVX2 the first made
-// widths of 1152 to 4096 1.03 to 1.2 times as fast and conv1d's 36,864 0.95
-// times; AVX-512 has been measured with the second alone.
+// gradient; for wider ones each row fetches the next. On AVX2 the first gained
+// at widths of 1152 to 4096 and lost 4 to 8 % at conv1d's 36,864
+// (docs/benchmarks.md); AVX-512 has been measured with the second alone.
 const besideColumns = 1 << 14
 
 // productUpdate makes the op that computes the gradient dW = dyᵀ x of the
@@ -129,8 +129,8 @@ func (l *lowering) productUpdate(product op, w, dy, x *nn.Value) op {
 		var beside []kernel.Matrix
 		if kernel.Path() != kernel.AVX512 && f <= besideColumns {
 			ahead = 0
-			for _, x := range append([][]float32{u.w}, u.state...) {
-				beside = append(beside, kernel.Matrix{Data: x, Stride: f})
+			for _, part := range append([][]float32{u.w}, u.state...) {
+				beside = append(beside, kernel.Matrix{Data: part, Stride: f})
 			}
 		}
 		e := &kernel.Epilogue{Beside: beside, Tile: func(row, rows, col, cols int, c []float32, ldc, _ int) {

@@ -6,7 +6,7 @@ var winoPaths = [...]*winoISA{
 	AVX2: {
 		lanes:   8,
 		micro:   microWinoAVX2,
-		sums:    winoSums{16, []int{6, 5, 5}, microSumsAVX2, true},
+		sums:    winoSums{width: 16, rows: []int{6, 5, 5}, micro: microSumsAVX2, ahead: true},
 		stream:  winoStreamAVX2, // AVX-512 has none, for want of a measurement
 		input:   [winoAlgorithms]func(*winoCall){bound(winoInput4AVX2), bound(winoInput2AVX2), bound(winoInputSAVX2), bound(winoDataSAVX2)},
 		grad:    [winoAlgorithms]func(*winoCall){bound(winoGrad4AVX2), bound(winoGrad2AVX2), bound(winoGradSAVX2)},
@@ -19,7 +19,7 @@ var winoPaths = [...]*winoISA{
 	AVX512: {
 		lanes:   16,
 		micro:   microWinoAVX512,
-		sums:    winoSums{16, []int{8, 8}, func(rows int, call *microCall) { microAVX512(rows, true, call) }, false},
+		sums:    winoSums{width: 16, rows: []int{8, 8}, micro: func(rows int, call *microCall) { microAVX512(rows, true, call) }},
 		input:   [winoAlgorithms]func(*winoCall){bound(winoInput4AVX512), bound(winoInput2AVX512), bound(winoInputSAVX512), bound(winoDataSAVX512)},
 		grad:    [winoAlgorithms]func(*winoCall){bound(winoGrad4AVX512), bound(winoGrad2AVX512), bound(winoGradSAVX512)},
 		weights: [winoAlgorithms]func(*winoCall){bound(winoWeights4AVX512), bound(winoWeights2AVX512), bound(winoTapsSAVX512), bound(winoTapsSAVX512)},

@@ -81,6 +81,8 @@ const (
 	// winoDepth is the number of channels whose weights a task transforms, and
 	// winoTileBlock the number of tiles of a task of a shared chunk.
 	winoDepth, winoTileBlock = 64, 4
+	// winoWalk is the most lines that a micro-kernel fetches at a time.
+	winoWalk = 2
 	// winoAheadChannels is how far ahead pixels are fetched, in tiles times
 	// channels: the time that memory takes.
 	winoAheadChannels = 128
@@ -451,19 +453,22 @@ func (s *side) below(t tileAt, right int) int {
 	return (t.image*s.h+(t.y+1)*s.step)*s.w + (t.x+ceilDiv(right, 4)+1)*row/right
 }
 
-// eachTile calls f for tiles [first, last) after it has set what c fetches ahead.
-// Where it is a part of the channels, the first is k0.
-func (v *Conv3x3) eachTile(c *winoCall, s side, k0, first, last int, f func(i int, t tileAt)) {
+// fetchBelow sets what c fetches for the tile under t, of channels from k0 on.
+func (v *Conv3x3) fetchBelow(c *winoCall, s side, t tileAt, k0 int) {
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(c.image)))
+	c.below = base + uintptr(4*(s.channels*s.below(t, v.right)+s.step*s.step*k0))
+}
+
+// eachTile calls f for tiles [first, last) after it has set c's ahead.
+func (v *Conv3x3) eachTile(c *winoCall, s side, first, last int, f func(i int, t tileAt)) {
 	per := v.down * v.right
 	t := tileAt{first / per, first % per / v.right, first % v.right}
 	later := t
 	for range ceilDiv(winoAheadChannels, s.channels) {
 		v.next(&later)
 	}
-	base := uintptr(unsafe.Pointer(unsafe.SliceData(c.image)))
 	for i := range last - first {
 		c.ahead = 4 * s.channels * (s.pixel(later) - s.pixel(t))
-		c.below = base + uintptr(4*(s.channels*s.below(t, v.right)+s.step*s.step*k0))
 		f(i, t)
 		v.next(&t)
 		v.next(&later)

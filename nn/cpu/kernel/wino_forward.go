@@ -13,7 +13,8 @@ func (v *Conv3x3) transformInput(worker, first, last int, points []float32) {
 	for k0 := 0; k0 < v.k; k0 += gemmKC {
 		c.setPoints(&v.vs, min(gemmKC, v.k-k0), v.isa.lanes)
 		at := k0 / gemmKC * v.vs.block
-		v.eachTile(c, from, k0, first, last, func(i int, t tileAt) {
+		v.eachTile(c, from, first, last, func(i int, t tileAt) {
+			v.fetchBelow(c, from, t, k0)
 			c.setWindow(from.image(t), v.in, v.k, k0, t.y*a.step-a.border, t.x*a.step-a.border, a.window)
 			c.point = points[at+i*v.vs.row:]
 			transform(c)
@@ -33,7 +34,7 @@ func (v *Conv3x3) transformOutput(worker, first, last, g int, m []float32) {
 	c.setPoints(&v.ms, n1-n0, v.isa.lanes)
 	c.tail.set(&v.tail, n0, n1)
 	transform, a, to := v.outputTransform(), v.alg, v.outSide()
-	v.eachTile(c, to, n0, first, last, func(i int, t tileAt) {
+	v.eachTile(c, to, first, last, func(i int, t tileAt) {
 		if v.tail.Pool {
 			c.setPooled(t.image, v.out, v.n, n0, t.y*a.tile, t.x*a.tile, a.tile)
 		} else {
@@ -105,10 +106,10 @@ func (v *Conv3x3) multiply(worker, tiles, g int, points, u, m []float32) {
 func after(p *float32, n int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n)) }
 
 // lookAhead tells the micro-kernel to fetch rows of width floats, from the end
-// of one to the next of gap floats.
+// of one to the next of gap floats. It takes whole steps of winoWalk lines.
 func (v *Conv3x3) lookAhead(call *microCall, from *float32, width, gap int) {
 	const line = 64 / 4
-	lines := roundUp(ceilDiv(width, line), 2)
+	lines := roundUp(ceilDiv(width, line), winoWalk)
 	call.ahead = uintptr(unsafe.Pointer(from))
 	call.aheadLines, call.aheadJump = lines, 4*(width+gap-lines*line)
 }

@@ -4,7 +4,7 @@ package kernel
 var portableWino = winoISA{
 	lanes:   4,
 	micro:   func(rows int, call *microCall) { microPortable(rows, false, call) },
-	sums:    winoSums{4, []int{4}, func(rows int, call *microCall) { microPortable(rows, true, call) }, false},
+	sums:    winoSums{width: 4, rows: []int{4}, micro: func(rows int, call *microCall) { microPortable(rows, true, call) }},
 	input:   [winoAlgorithms]func(*winoCall){toPoints(6, 6, input4), toPoints(2, 3, input2), toPoints(9, 9, inputS), toPoints(5, 9, dataS)},
 	grad:    [winoAlgorithms]func(*winoCall){toPoints(4, 6, grad4), toPoints(2, 3, grad2), toPoints(4, 9, gradS)},
 	weights: [winoAlgorithms]func(*winoCall){toPoints(3, 6, weights4), toPoints(3, 3, weights2), toPoints(3, 6, tapsS), toPoints(3, 6, tapsS)},

@@ -82,7 +82,8 @@ func (v *Conv3x3) transformPanels(worker, first, last int, points, d []float32) 
 	c.image, c.absent, c.pixel, c.biases = v.src, v.absent, 4*v.k, nil
 	c.setPoints(&v.vs, v.k, v.isa.lanes)
 	transform := v.isa.input[a.id]
-	v.eachTile(c, x, 0, first, last, func(i int, t tileAt) {
+	v.eachTile(c, x, first, last, func(i int, t tileAt) {
+		v.fetchBelow(c, x, t, 0)
 		c.setWindow(x.image(t), v.in, v.k, 0, t.y*a.step-a.border, t.x*a.step-a.border, a.window)
 		c.point = points[i*v.vs.row:]
 		transform(c)
@@ -90,7 +91,8 @@ func (v *Conv3x3) transformPanels(worker, first, last int, points, d []float32) 
 	c.image, c.pixel = v.src2, 4*v.n
 	c.setPoints(&v.ds, v.n, v.isa.lanes)
 	transform = v.isa.grad[a.id]
-	v.eachTile(c, dy, 0, first, last, func(i int, t tileAt) {
+	v.eachTile(c, dy, first, last, func(i int, t tileAt) {
+		v.fetchBelow(c, dy, t, 0)
 		c.setWindow(dy.image(t), v.out, v.n, 0, t.y*a.tile, t.x*a.tile, a.tile)
 		c.point = d[i*v.ds.row:]
 		transform(c)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebitengine/purego"
 
+	"sdnn/internal/race"
 	"sdnn/nn/cuda/driver"
 )
 
@@ -376,7 +377,7 @@ func TestClosedCardRefuses(t *testing.T) {
 
 // What a step does allocates nothing.
 func TestStepAllocatesNothing(t *testing.T) {
-	if raced {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	c, _ := openStub(t)

@@ -56,12 +56,12 @@ type grid struct {
 // fetchDistance is how many bytes ahead of its rows a walk over memory fetches.
 const fetchDistance = 2048
 
-// fetch fetches for a cell what lies ahead of pointer i of walk: as many lines as
-// there are rows, in the order of memory. The rows of a cell are some hundred
-// bytes apart and go on only to the end of a row, and for such short streams the
-// processor reads nothing ahead itself. skew is how far the lines lie behind the
-// cell: those of the rows but the first, for the cells before it.
-func (g *grid) fetch(skew Register, p Register, rows int) {
+// fetch fetches for a cell what lies ahead of p: as many lines as it has rows
+// there, in the order of memory. The rows of a cell are some hundred bytes apart,
+// and in streams that end with a row the processor reads nothing ahead itself.
+// skew is by how much the lines fetched outrun p, which goes on by one line a
+// cell: the lines of the other rows, of the cells before.
+func (g *grid) fetch(skew, p Register, rows int) {
 	for j := range rows {
 		m := Mem{Base: p, Disp: fetchDistance + j*blockBytes}
 		if rows > 1 {

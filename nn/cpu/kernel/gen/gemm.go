@@ -25,7 +25,7 @@ type isa struct {
 	kc    int           // values between the rows of a panel of A packed by rows
 	chunk int           // products between two prefetches, in a loop of one product a turn
 	turn  int           // or products in a turn of the loop, see turns,
-	walks int           // and prefetches in it
+	walks int           // lines that are fetched at a time
 	regs  []VecPhysical // vector registers
 	// multiply adds the products of a and b to acc.
 	multiply func(b, a, acc VecPhysical)
@@ -35,7 +35,7 @@ type isa struct {
 var (
 	avx2 = isa{"AVX2", 8, 6, 8, gemmKC, 0, 8, 1, []VecPhysical{
 		Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9, Y10, Y11, Y12, Y13, Y14, Y15}, fma, 1}
-	avx512 = isa{"AVX512", 16, 14, 16, gemmKC, 6, 0, 0, []VecPhysical{
+	avx512 = isa{"AVX512", 16, 14, 16, gemmKC, 6, 0, 1, []VecPhysical{
 		Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
 		Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}, fma, 1}
 )
@@ -128,22 +128,21 @@ func (v isa) micro(rows int, columns bool) {
 	TESTQ(k, k)
 	JZ(LabelRef("summed"))
 
-	// Each step of the walk fetches a line of what is packed next, and after the
+	// Each step of the walk fetches lines of what is packed next, and after the
 	// last line of a row goes on to the next row.
 	walks := 0
 	walk := func() {
 		next := fmt.Sprintf("walked%d", walks)
 		walks++
-		step := max(1, v.walks)
-		for i := range step {
+		for i := range v.walks {
 			PREFETCHT1(Mem{Base: ahead, Disp: 64 * i})
 		}
-		ADDQ(immediate(64*step), ahead)
-		if step == 1 {
+		ADDQ(immediate(64*v.walks), ahead)
+		if v.walks == 1 {
 			DECQ(lines)
 			JNZ(LabelRef(next))
 		} else {
-			SUBQ(Imm(uint64(step)), lines)
+			SUBQ(Imm(uint64(v.walks)), lines)
 			JG(LabelRef(next))
 		}
 		ADDQ(field(callAheadJump), ahead)
@@ -210,7 +209,7 @@ func (v isa) chunks(k, left Register, walk func(), products func(n int)) {
 	JG(LabelRef("chunk"))
 }
 
-// turns is the loop over k products, v.turn of them and v.walks walks a turn. It
+// turns is the loop over k products, v.turn of them and a step of the walk a turn. It
 // is for AVX2: on a shared Zen 3 a loop of one product, 24 instructions for 12
 // multiply-adds, did 60 to 75 % of the peak at times and 95 % at others, and 21
 // a product do 85 and 95 %. The core's second thread in another's hands would

@@ -1,6 +1,0 @@
-//go:build !race
-
-package conformance
-
-// raced: the race detector looks on.
-const raced = false

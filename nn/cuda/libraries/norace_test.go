@@ -1,5 +1,0 @@
-//go:build !race
-
-package libraries
-
-const raced = false
