@@ -20,6 +20,7 @@ type op struct {
 	flops    func(rows int) float64 // nil: bound by memory
 	work     func(rows int) float64 // nil: as many as flops
 	bf16     bool
+	scratch  int // values of a thread's workspace, if more than threadScratch
 	idle     func(s *session) bool // nil: never; the op has nothing to do for this batch
 
 	// update makes an op that updates w with the gradient that this op computes,

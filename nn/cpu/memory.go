@@ -18,19 +18,20 @@ const threadScratch = 1 << 19
 // step and in it.
 func (s *session) needs() int {
 	m, n := s.model, s.model.Batch
-	floats, largest := s.arenaSize, 0
+	floats, largest, scratch := s.arenaSize, 0, threadScratch
 	for _, c := range []*compiled{s.eval, s.train} {
 		if c == nil {
 			continue
 		}
 		for _, o := range c.ops {
+			scratch = max(scratch, o.scratch)
 			for _, v := range o.plan.Reads {
 				largest = max(largest, v.Shape.Size())
 			}
 		}
 	}
 	// Products pack an operand whole, up to a bound, with a margin around it, and every thread its parts.
-	floats += min(kernel.GemmPacked, largest+largest/16) + s.pool.Threads()*threadScratch
+	floats += min(kernel.GemmPacked, largest+largest/16) + s.pool.Threads()*scratch
 	perRow := slots*8 + 8 + 24 + s.options.Beside // Keys, rowLoss, listed
 	return 4*(floats+stateSize(m, s.options)+slots*featureSize(m)) + n*perRow
 }

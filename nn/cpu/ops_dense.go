@@ -38,14 +38,39 @@ func (l *lowering) checkPrecision() error {
 		bf16Least, 100*part/all)}
 }
 
+// gemmFunc is one of the products of package kernel.
+type gemmFunc func(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, ldc int, accumulate bool, e *kernel.Epilogue)
+
 // gemm returns the product for a dense layer of s x f weights. Convolutions,
-// whose fast algorithms would lose digits, and everything that is no product
-// stay float32.
-func (l *lowering) gemm(s, f int) func(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, ldc int, accumulate bool, e *kernel.Epilogue) {
+// whose fast algorithms would lose digits in bfloat16, and everything that is no
+// product stay float32. Strassen's algorithm is for training alone: in an evaluation a
+// row's result must not depend on what else is in its batch.
+func (l *lowering) gemm(s, f int) gemmFunc {
 	if l.isBF16(s, f) {
 		return kernel.GemmBF16
 	}
+	if l.p.Purpose != nn.Evaluation {
+		return kernel.GemmStrassen
+	}
 	return kernel.Gemm
+}
+
+// isProduct says of o what profiles and plans need to know of a product with s x f weights.
+func (l *lowering) isProduct(o *op, s, f int) {
+	o.bf16 = l.isBF16(s, f)
+	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
+	if o.bf16 || l.p.Purpose == nn.Evaluation {
+		return
+	}
+	o.work = func(rows int) float64 {
+		if kernel.StrassenFits(rows, s, f) {
+			return o.flops(rows) * 7 / 8
+		}
+		return o.flops(rows)
+	}
+	if kernel.StrassenFits(l.p.Model.Batch, s, f) {
+		o.scratch = kernel.StrassenScratch
+	}
 }
 
 // dense lowers y = x Wᵀ + b, with the ReLU that alone reads y fused into the
@@ -72,8 +97,7 @@ func (l *lowering) dense(n *nn.Node) {
 				kernel.Matrix{Data: ws.data, Stride: f, Trans: true}, ys.data, s, false, e)
 		}
 	})
-	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
-	o.bf16 = l.isBF16(s, f)
+	l.isProduct(o, s, f)
 }
 
 // product lowers the two backward products of a dense layer: dx = dy W and,
@@ -94,8 +118,7 @@ func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, we
 				kernel.Matrix{Data: xs.data, Stride: f}, ys.data, f, false, nil)
 		}
 	})
-	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
-	o.bf16 = l.isBF16(s, f)
+	l.isProduct(o, s, f)
 	if weights && len(l.readers[out]) == 0 && !l.isResult(out) {
 		o.update = func(w *nn.Value) op { return l.productUpdate(*o, w, dy, other) }
 	}

@@ -17,6 +17,10 @@ type Matrix struct {
 	Stride  int
 	Trans   bool
 	Patches *Patches
+
+	// With other the operand is Data+other, or Data-other: see gemm_strassen.go.
+	other []float32
+	minus bool
 }
 
 // Epilogue is work done on a part of the result as soon as it is finished and
@@ -77,14 +81,24 @@ func (j *gemmJob) multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b 
 	if m == 0 || n == 0 {
 		return
 	}
+	j.accumulate = accumulate
+	j.start(p, isa, block, m, n, k, a, b, c, ldc, e)
+}
+
+// start computes the product of checked operands.
+func (j *gemmJob) start(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, e *Epilogue) {
 	j.pool, j.isa, j.block = p, isa, block
-	j.m, j.n, j.k, j.a, j.b, j.c, j.ldc, j.accumulate = m, n, k, a, b, c, ldc, accumulate
+	j.m, j.n, j.k, j.a, j.b, j.c, j.ldc = m, n, k, a, b, c, ldc
 	if e != nil {
 		j.epilogue = *e
 	}
 	parts := 1
 	if j.part > 0 {
 		parts = ceilDiv(k, j.part)
+	}
+	if j.strassen {
+		j.runStrassen()
+		return
 	}
 	j.grid = planGrid(j.isa, m, n, ceilDiv(k, parts), ceilDiv(p.Threads(), parts))
 	if x := j.epilogue.Place; x != nil {
@@ -155,6 +169,7 @@ type gemmJob struct {
 	c          []float32
 	ldc        int
 	accumulate bool
+	strassen   bool // m, n and k are those of a quarter
 	epilogue   Epilogue
 	calls      []paddedCall // one for each worker
 	run        func(task, worker int)
@@ -173,7 +188,8 @@ type gemmJob struct {
 // cache lines.
 type paddedCall struct {
 	microCall
-	_ [128 - unsafe.Sizeof(microCall{})%128]byte
+	strassen strassenMemory
+	_        [128 - (unsafe.Sizeof(microCall{})+unsafe.Sizeof(strassenMemory{}))%128]byte
 }
 
 // freeJobs holds the jobs not in use.

@@ -9,8 +9,20 @@ type stream struct {
 	start, width, rows int
 }
 
-// maxStreams is the number of streams at most: the operands and Epilogue.Beside.
+// maxStreams is the number of streams at most: the operands and Epilogue.Beside, or a
+// sum of two quarters of A and a packed block of B.
 const maxStreams = 2 + maxBeside
+
+// append appends the stream to list, and for an operand that is a sum of two the
+// stream of the second.
+func (s stream) append(list []stream) []stream {
+	list = append(list, s)
+	if s.x.other != nil {
+		s.x.Data = s.x.other
+		list = append(list, s)
+	}
+	return list
+}
 
 const cacheLine = 64
 
@@ -24,11 +36,14 @@ func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p int) []str
 		if j.packed != nil {
 			list = append(list, j.aheadPacked(t, p+1, rows))
 		} else {
-			list = append(list, j.aheadA(t, i, rows, g, count))
+			list = j.aheadA(t, i, rows, g, count).append(list)
 		}
 	}
+	if j.strassen {
+		return append(list, j.aheadStrassenB(t, i, rows))
+	}
 	list = append(list, j.aheadB(t, i, rows))
-	if t.final {
+	if t.ready {
 		for _, x := range j.epilogue.Beside {
 			list = append(list, stream{x: x, start: i*x.Stride + t.j0, width: t.j1 - t.j0, rows: rows})
 		}
@@ -40,21 +55,21 @@ func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p int) []str
 // to panel g of them. An address past A's end does no harm.
 func (j *gemmJob) aheadA(t *block, i, rows, g, count int) stream {
 	next := i + rows*(count-g)
-	if j.a.Patches != nil {
-		return j.a.Patches.ahead(j.a.Data, next, rows, t.k0, t.depth)
+	if t.a.Patches != nil {
+		return t.a.Patches.ahead(t.a.Data, next, rows, t.k0, t.depth)
 	}
-	if j.a.Trans {
+	if t.a.Trans {
 		k := t.depth * g / count
-		return stream{x: j.a, start: (t.k0+k)*j.a.Stride + next, width: rows * j.isa.group, rows: ceilDiv(t.depth, count)}
+		return stream{x: t.a, start: (t.k0+k)*t.a.Stride + next, width: rows * j.isa.group, rows: ceilDiv(t.depth, count)}
 	}
-	return stream{x: j.a, start: next*j.a.Stride + t.k0, width: t.depth, rows: rows}
+	return stream{x: t.a, start: next*t.a.Stride + t.k0, width: t.depth, rows: rows}
 }
 
 // aheadB is the part of the next block of B that falls to a panel of A, rows
 // from row i on. After a tile's last block it is the first of the tile
 // that the worker is likely to come to next.
 func (j *gemmJob) aheadB(t *block, i, rows int) stream {
-	k0, j0, j1 := t.k0+j.block, t.j0, t.j1
+	b, k0, j0, j1 := &t.b, t.k0+j.block, t.j0, t.j1
 	if t.final {
 		next := t.task + j.pool.Threads()
 		if k0 = t.begin; next >= j.grid.tasks() {
@@ -65,19 +80,19 @@ func (j *gemmJob) aheadB(t *block, i, rows int) stream {
 	depth := min(j.block, t.end-k0)
 	from, to, all := i-t.i0, i+rows-t.i0, t.i1-t.i0 // of the tile's rows
 	at, end, width := depth*from/all, depth*to/all, j1-j0
-	if j.b.Patches != nil {
-		return j.b.Patches.ahead(j.b.Data, k0+at, end-at, j0, j1-j0)
+	if b.Patches != nil {
+		return b.Patches.ahead(b.Data, k0+at, end-at, j0, j1-j0)
 	}
-	if j.b.Trans {
+	if b.Trans {
 		at, end, width = (j1-j0)*from/all, (j1-j0)*to/all, depth
-		return stream{x: j.b, start: (j0+at)*j.b.Stride + k0, width: width, rows: end - at}
+		return stream{x: *b, start: (j0+at)*b.Stride + k0, width: width, rows: end - at}
 	}
-	return stream{x: j.b, start: (k0+at)*j.b.Stride + j0, width: width, rows: end - at}
+	return stream{x: *b, start: (k0+at)*b.Stride + j0, width: width, rows: end - at}
 }
 
 // micro multiplies a panel of A by the panels of B. Each stream is fetched
 // during a part of them in proportion to its length.
-func (j *gemmJob) micro(call *microCall, rows int, streams []stream) {
+func (j *gemmJob) micro(call *microCall, rows int, transposed bool, streams []stream) {
 	total := 0
 	for i := range streams {
 		total += streams[i].lines()
@@ -103,7 +118,7 @@ func (j *gemmJob) micro(call *microCall, rows int, streams []stream) {
 			call.last = last
 		}
 		call.fetch(&streams[i])
-		j.isa.micro(rows, j.a.Trans, call)
+		j.isa.micro(rows, transposed, call)
 		done = end
 	}
 	call.panels, call.last, call.b, call.c, call.bias = panels, last, b, c, bias

@@ -2,6 +2,7 @@ package kernel
 
 import "unsafe"
 
+//go:generate go run -C gen . -file gemm_strassen -out ../gemm_strassen_amd64.s -stubs ../gemm_strassen_stubs_amd64.go -pkg kernel
 //go:generate go run -C gen . -file gemm -out ../gemm_amd64.s -stubs ../gemm_stubs_amd64.go -pkg kernel
 
 // gemmPaths holds the product's inner loops by code path.
@@ -13,6 +14,7 @@ var avx2Gemm = gemmISA{
 	packLine:       packLine,
 	packRows:       packRowsAVX2,
 	packTransposed: gemmPackTransposedAVX2,
+	sums:           func(s *sumsCall) { strassenSumsAVX2((*int)(unsafe.Pointer(s))) },
 }
 
 var avx512Gemm = gemmISA{
@@ -21,6 +23,7 @@ var avx512Gemm = gemmISA{
 	packLine:       packLine,
 	packRows:       packRowsAVX512,
 	packTransposed: gemmPackTransposedAVX512,
+	sums:           func(s *sumsCall) { strassenSumsAVX512((*int)(unsafe.Pointer(s))) },
 }
 
 // The assembly takes the address of a microCall's first field and counts on

@@ -33,6 +33,9 @@ func (j *gemmJob) panelSize() int {
 func (j *gemmJob) planPacked() bool {
 	g := &j.grid
 	size := j.blocks() * g.downs * ceilDiv(g.rows, j.isa.mr) * j.panelSize()
+	if j.strassen {
+		size *= len(strassen)
+	}
 	if g.acrosses < packedTiles || size > GemmPacked || size == 0 {
 		return false
 	}
@@ -51,24 +54,28 @@ func (j *gemmJob) planPacked() bool {
 // panelAt returns where panel p of the tile and block t is in packed.
 func (j *gemmJob) panelAt(t *block, p int) int {
 	perTile := ceilDiv(j.grid.rows, j.isa.mr)
-	return ((t.k0/j.block*j.grid.downs+t.i0/j.grid.rows)*perTile + p) * j.panelSize()
+	return (((t.product*j.blocks()+t.k0/j.block)*j.grid.downs+t.i0/j.grid.rows)*perTile + p) * j.panelSize()
 }
 
 // packAll packs the panels of A of one row of tiles and one block of products.
-func (j *gemmJob) packAll(task, _ int) {
-	t := block{k0: task / j.grid.downs * j.block}
+func (j *gemmJob) packAll(task, worker int) {
+	t := block{a: j.a}
+	task, t.k0 = task/j.blocks(), task%j.blocks()*j.block
+	t.product, t.i0 = task/j.grid.downs, task%j.grid.downs*j.grid.rows
 	t.depth = min(j.block, j.k-t.k0)
-	t.i0 = task % j.grid.downs * j.grid.rows
 	t.i1 = min(t.i0+j.grid.rows, j.m)
-	panels, low, high := j.panels(t.i0, t.i1)
-	i := t.i0
-	for p := range panels {
-		rows := low
-		if p < high {
-			rows++
+	if j.strassen {
+		t.a = j.strassenA(t.product)
+		_, _, t.stage = workBuffers(j.pool, worker, j.isa, j.stageSize())
+	}
+	for i, p := t.i0, 0; i < t.i1; {
+		rows, count := j.cut(&t, i)
+		if !t.a.Trans {
+			count = 1
 		}
-		j.packA(j.packed[j.panelAt(&t, p):], i, rows, 1, t.k0, t.depth)
-		i += rows
+		count = min(count, j.isa.group)
+		j.packA(j.packed[j.panelAt(&t, p):], &t, i, rows, count)
+		i, p = i+rows*count, p+count
 	}
 }
 
@@ -77,7 +84,7 @@ func (j *gemmJob) packAll(task, _ int) {
 func (j *gemmJob) aheadPacked(t *block, p, rows int) stream {
 	at := j.panelAt(t, p)
 	units := ceilDiv(t.depth, j.isa.per)
-	if j.a.Trans {
+	if t.a.Trans {
 		return stream{x: Matrix{Data: j.packed}, start: at, width: units * j.isa.aStep, rows: 1}
 	}
 	return stream{x: Matrix{Data: j.packed, Stride: j.isa.kc}, start: at, width: units, rows: rows}

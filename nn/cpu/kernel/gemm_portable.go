@@ -9,6 +9,7 @@ var portableGemm = gemmISA{
 	packLine:       packLine,
 	packRows:       packRowsPortable,
 	packTransposed: packTransposedPortable,
+	sums:           func(s *sumsCall) { sumsPortable(4, s) },
 }
 
 // microPortable is gemmISA.micro in Go.

@@ -43,6 +43,8 @@ type gemmISA struct {
 	// packTransposed writes value (j, k) of src to dst[k*nr + j], pairs as
 	// packRows does, for nr rows j and depth columns k of src.
 	packTransposed func(dst, src []float32, ld, depth int)
+	// sums makes the right operands of Strassen's products: see gemm_strassen_pack.go.
+	sums func(s *sumsCall)
 }
 
 // microCall is what the micro-kernels read. The assembly knows the order and
@@ -74,7 +76,12 @@ type block struct {
 	i0, i1, j0, j1 int
 	k0, depth      int
 	begin, end     int  // the products of the tile: all, or a part
-	final          bool // the last block: the values are ready after it
+	final          bool // the last block
+	ready          bool // the values of C are ready after it
+	a, b           Matrix
+	nextB          []float32 // the packed right operand of the next product of Strassen's
+	product        int       // of the seven of Strassen's
+	stage          []float32 // memory for sums of rows of A: see packSumA
 
 	// Row i of the tile is at c[(i-i0)*step], ldc values from the next.
 	c         []float32
@@ -84,40 +91,58 @@ type block struct {
 // tile computes one tile of C: for each block of products it packs the columns
 // of B, then takes the panels of A one by one.
 func (j *gemmJob) tile(task, worker int) {
-	isa := j.isa
+	if j.strassen {
+		j.strassenStrip(task, worker)
+		return
+	}
 	part := task / j.grid.tasks()
-	t := block{task: task % j.grid.tasks(), worker: worker, end: j.k}
+	t := block{task: task % j.grid.tasks(), worker: worker, end: j.k, a: j.a, b: j.b}
 	if j.part > 0 {
 		t.begin = part * j.part
 		t.end = min(t.begin+j.part, j.k)
 	}
 	t.i0, t.i1, t.j0, t.j1 = j.grid.tile(t.task)
+	call := j.callFor(&t)
 	aBuf, bBuf := j.place(&t, part)
-	call := &j.calls[worker].microCall
+	for t.k0 = t.begin; t.k0 == t.begin || t.k0 < t.end; t.k0 += j.block { // once when k is 0
+		j.blockOf(call, aBuf, bBuf, &t)
+	}
+}
+
+// callFor returns the worker's argument of the micro-kernels, with what is the same in
+// a tile's blocks.
+func (j *gemmJob) callFor(t *block) *microCall {
+	isa := j.isa
+	call := &j.calls[t.worker].microCall
 	call.bPanel = isa.kc * isa.nr * 4
 	call.panels = ceilDiv(t.j1-t.j0, isa.nr)
 	call.last = t.j1 - t.j0 - (call.panels-1)*isa.nr
-	for t.k0 = t.begin; t.k0 == t.begin || t.k0 < t.end; t.k0 += j.block { // once when k is 0
-		t.depth = min(j.block, t.end-t.k0)
-		call.k = ceilDiv(t.depth, isa.per)
-		call.b = &bBuf[0]
-		call.accumulate = 0
-		if j.accumulate || t.k0 > t.begin {
-			call.accumulate = 1
-		}
-		t.final = t.k0+j.block >= t.end
-		if t.depth > 0 {
-			j.packB(bBuf, aBuf, t.k0, t.depth, t.j0, t.j1)
-		}
-		call.bias, call.relu = nil, 0
-		if t.final && j.epilogue.Bias != nil {
-			call.bias = &j.epilogue.Bias[t.j0]
-		}
-		if t.final && j.epilogue.ReLU {
-			call.relu = 1
-		}
-		j.blockRows(call, aBuf, &t)
+	return call
+}
+
+// blockOf adds a block of products to the values of a tile.
+func (j *gemmJob) blockOf(call *microCall, aBuf, bBuf []float32, t *block) {
+	isa := j.isa
+	t.depth = min(j.block, t.end-t.k0)
+	call.k = ceilDiv(t.depth, isa.per)
+	call.b = &bBuf[0]
+	call.accumulate = 0
+	if j.accumulate && !j.strassen || t.k0 > t.begin {
+		call.accumulate = 1
 	}
+	t.final = t.k0+j.block >= t.end
+	t.ready = t.final && !j.strassen
+	if t.depth > 0 && !j.strassen {
+		j.packB(bBuf, aBuf, t)
+	}
+	call.bias, call.relu = nil, 0
+	if t.ready && j.epilogue.Bias != nil {
+		call.bias = &j.epilogue.Bias[t.j0]
+	}
+	if t.ready && j.epilogue.ReLU {
+		call.relu = 1
+	}
+	j.blockRows(call, aBuf, t)
 }
 
 // place says where the values of a tile go and returns the worker's memory for
@@ -176,7 +201,7 @@ func (j *gemmJob) result(t *block, i int) (c []float32, ldc int) {
 func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 	isa := j.isa
 	group := 1
-	if j.a.Trans && j.packed == nil {
+	if t.a.Trans && j.packed == nil {
 		group = isa.group
 	}
 	var streams [maxStreams]stream
@@ -187,14 +212,14 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 		if j.packed != nil {
 			packed = j.packed[j.panelAt(t, p):]
 		} else if t.depth > 0 {
-			j.packA(aBuf, i, rows, count, t.k0, t.depth)
+			j.packA(aBuf, t, i, rows, count)
 		}
 		for g := range count {
 			call.a = &packed[g*isa.aStep*isa.kc]
 			c, ldc := j.result(t, i)
 			call.c, call.ldc = &c[0], 4*ldc
-			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g))
-			if t.final && j.epilogue.Tile != nil {
+			j.micro(call, rows, t.a.Trans, j.ahead(streams[:0], t, i, rows, g, count, p+g))
+			if t.ready && j.epilogue.Tile != nil {
 				j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, ldc, t.worker)
 			}
 			i += rows
@@ -203,33 +228,38 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 	}
 }
 
-// packA packs count panels of A, each of the given rows, the first at row i,
-// products [k0, k0+depth).
-func (j *gemmJob) packA(dst []float32, i, rows, count, k0, depth int) {
-	isa := j.isa
-	if j.a.Trans {
-		isa.packRows(dst, isa.aStep*isa.kc, isa.aStep, j.a.Data[k0*j.a.Stride+i:], j.a.Stride, depth, rows, count, rows)
+// packA packs count panels of A, each of the given rows, the first at row i, for
+// the block's products.
+func (j *gemmJob) packA(dst []float32, t *block, i, rows, count int) {
+	isa, a, depth := j.isa, &t.a, t.depth
+	if a.other != nil {
+		j.packSumA(dst, t, i, rows, count)
 		return
 	}
-	if j.a.Patches != nil {
-		j.a.Patches.pack(isa, dst, isa.kc, j.a.Data, i, rows, k0, depth)
+	if a.Trans {
+		isa.packRows(dst, isa.aStep*isa.kc, isa.aStep, a.Data[t.k0*a.Stride+i:], a.Stride, depth, rows, count, rows)
+		return
+	}
+	if a.Patches != nil {
+		a.Patches.pack(isa, dst, isa.kc, a.Data, i, rows, t.k0, depth)
 		return
 	}
 	if depth <= shortLine && isa.per == 1 {
-		copyRows(isa, dst, isa.kc, isa.kc, j.a.Data[i*j.a.Stride+k0:], j.a.Stride, rows, depth)
+		copyRows(isa, dst, isa.kc, isa.kc, a.Data[i*a.Stride+t.k0:], a.Stride, rows, depth)
 		return
 	}
 	for r := range rows {
-		at := (i+r)*j.a.Stride + k0
-		isa.packLine(dst[r*isa.kc:], j.a.Data[at:at+depth])
+		at := (i+r)*a.Stride + t.k0
+		isa.packLine(dst[r*isa.kc:], a.Data[at:at+depth])
 	}
 }
 
-// packB packs columns [j0, j1) of B, products [k0, k0+depth). temp is used for
-// the columns of an incomplete panel. What it leaves beyond column j1 is
+// packB packs the tile's columns of B for the block's products. temp is used for
+// the columns of an incomplete panel. What it leaves beyond the last column is
 // arbitrary: those columns are computed and never stored.
-func (j *gemmJob) packB(dst, temp []float32, k0, depth, j0, j1 int) {
-	nr, panel, b := j.isa.nr, j.isa.nr*j.isa.kc, j.b
+func (j *gemmJob) packB(dst, temp []float32, t *block) {
+	nr, panel, b := j.isa.nr, j.isa.nr*j.isa.kc, &t.b
+	k0, depth, j0, j1 := t.k0, t.depth, t.j0, t.j1
 	if b.Patches != nil {
 		j.packPatches(dst, temp, k0, depth, j0, j1)
 		return
