@@ -40,12 +40,13 @@ func (l *lowering) checkPrecision() error {
 
 // gemm returns the product for a dense layer of s x f weights. Convolutions,
 // whose fast algorithms would lose digits, and everything that is no product
-// stay float32.
+// stay float32. What dense layers read has often been through ReLU and dropout, or is a
+// gradient that has: in float32 the product looks for zeros.
 func (l *lowering) gemm(s, f int) func(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, ldc int, accumulate bool, e *kernel.Epilogue) {
 	if l.isBF16(s, f) {
 		return kernel.GemmBF16
 	}
-	return kernel.Gemm
+	return kernel.GemmSparse
 }
 
 // dense lowers y = x Wᵀ + b, with the ReLU that alone reads y fused into the
@@ -72,6 +73,12 @@ func (l *lowering) dense(n *nn.Node) {
 				kernel.Matrix{Data: ws.data, Stride: f, Trans: true}, ys.data, s, false, e)
 		}
 	})
+	l.denseWork(o, s, f)
+	o.lists = func(rows, threads int) int { return kernel.SparseLists(threads, rows, s, f) }
+}
+
+// denseWork says how much work an op of a dense layer of s x f weights is.
+func (l *lowering) denseWork(o *op, s, f int) {
 	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
 	o.bf16 = l.isBF16(s, f)
 }
@@ -94,8 +101,13 @@ func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, we
 				kernel.Matrix{Data: xs.data, Stride: f}, ys.data, f, false, nil)
 		}
 	})
-	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
-	o.bf16 = l.isBF16(s, f)
+	l.denseWork(o, s, f)
+	o.lists = func(rows, threads int) int {
+		if weights { // those of either operand
+			return max(kernel.SparseLists(threads, s, f, rows), kernel.SparseLists(threads, f, s, rows))
+		}
+		return kernel.SparseLists(threads, rows, f, s)
+	}
 	if weights && len(l.readers[out]) == 0 && !l.isResult(out) {
 		o.update = func(w *nn.Value) op { return l.productUpdate(*o, w, dy, other) }
 	}
