@@ -16,6 +16,7 @@
 //
 // Work is split over rows or columns in blocks of a fixed size and every
 // reduction runs in a fixed order, so that the bits of a result do not depend
-// on the number of threads. Package kernel has the inner loops, package pool
-// the threads.
+// on the number of threads. Nor do they depend on whether a dense layer's product skips the
+// zeros that it finds in what it reads: kernel.GemmSparse chooses the faster way, and names the two
+// exceptions. Package kernel has the inner loops, package pool the threads.
 package cpu

@@ -20,8 +20,9 @@ type op struct {
 	flops    func(rows int) float64 // nil: bound by memory
 	work     func(rows int) float64 // nil: as many as flops
 	bf16     bool
-	scratch  int // values of a thread's workspace, if more than threadScratch
-	idle     func(s *session) bool // nil: never; the op has nothing to do for this batch
+	scratch  int                         // values of a thread's workspace, if more than threadScratch
+	lists    func(rows, threads int) int // values of 4 bytes for lists of an operand without its zeros; nil: 0
+	idle     func(s *session) bool       // nil: never; the op has nothing to do for this batch
 
 	// update makes an op that updates w with the gradient that this op computes,
 	// without storing it; nil if it cannot be.

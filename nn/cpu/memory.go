@@ -18,7 +18,7 @@ const threadScratch = 1 << 19
 // step and in it.
 func (s *session) needs() int {
 	m, n := s.model, s.model.Batch
-	floats, largest, scratch := s.arenaSize, 0, threadScratch
+	floats, largest, lists, scratch := s.arenaSize, 0, 0, threadScratch
 	for _, c := range []*compiled{s.eval, s.train} {
 		if c == nil {
 			continue
@@ -28,10 +28,13 @@ func (s *session) needs() int {
 			for _, v := range o.plan.Reads {
 				largest = max(largest, v.Shape.Size())
 			}
+			if o.lists != nil {
+				lists = max(lists, o.lists(n, s.pool.Threads()))
+			}
 		}
 	}
 	// Products pack an operand whole, up to a bound, with a margin around it, and every thread its parts.
-	floats += min(kernel.GemmPacked, largest+largest/16) + s.pool.Threads()*scratch
+	floats += min(kernel.GemmPacked, largest+largest/16) + lists + s.pool.Threads()*scratch
 	perRow := slots*8 + 8 + 24 + s.options.Beside // Keys, rowLoss, listed
 	return 4*(floats+stateSize(m, s.options)+slots*featureSize(m)) + n*perRow
 }

@@ -43,16 +43,27 @@ type gemmFunc func(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, l
 
 // gemm returns the product for a dense layer of s x f weights. Convolutions,
 // whose fast algorithms would lose digits in bfloat16, and everything that is no
-// product stay float32. Strassen's algorithm is for training alone: in an evaluation a
-// row's result must not depend on what else is in its batch.
+// product stay float32. What dense layers read has often been through ReLU and dropout, or
+// is a gradient that has: in float32 the product looks for zeros.
 func (l *lowering) gemm(s, f int) gemmFunc {
 	if l.isBF16(s, f) {
 		return kernel.GemmBF16
 	}
 	if l.p.Purpose != nn.Evaluation {
-		return kernel.GemmStrassen
+		return trainingGemm
 	}
-	return kernel.Gemm
+	return kernel.GemmSparse
+}
+
+// trainingGemm is the product of a training step: by Strassen's algorithm where that fits, whatever the density,
+// for the bits must not depend on that. In an evaluation a row's result must not depend on what
+// else is in its batch, which Strassen's algorithm does not grant.
+func trainingGemm(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, ldc int, accumulate bool, e *kernel.Epilogue) {
+	if kernel.StrassenFits(m, n, k) {
+		kernel.GemmStrassen(p, m, n, k, a, b, c, ldc, accumulate, e)
+		return
+	}
+	kernel.GemmSparse(p, m, n, k, a, b, c, ldc, accumulate, e)
 }
 
 // isProduct says of o what profiles and plans need to know of a product with s x f weights.
@@ -98,6 +109,7 @@ func (l *lowering) dense(n *nn.Node) {
 		}
 	})
 	l.isProduct(o, s, f)
+	o.lists = func(rows, threads int) int { return kernel.SparseLists(threads, rows, s, f) }
 }
 
 // product lowers the two backward products of a dense layer: dx = dy W and,
@@ -119,6 +131,12 @@ func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, we
 		}
 	})
 	l.isProduct(o, s, f)
+	o.lists = func(rows, threads int) int {
+		if weights { // those of either operand
+			return max(kernel.SparseLists(threads, s, f, rows), kernel.SparseLists(threads, f, s, rows))
+		}
+		return kernel.SparseLists(threads, rows, f, s)
+	}
 	if weights && len(l.readers[out]) == 0 && !l.isResult(out) {
 		o.update = func(w *nn.Value) op { return l.productUpdate(*o, w, dy, other) }
 	}

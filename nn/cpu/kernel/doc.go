@@ -43,6 +43,10 @@
 // have no fast algorithm are computed (conv_direct.go). A small C is cut along k
 // too, when that is deep (gemm_deep.go).
 //
+// Where an operand is full of zeros, as what ReLU and dropout leave, GemmSparse skips them, in
+// the same order of summation and so to the same bits (gemm_sparse.go, gemm_sparse_job.go): samples of the
+// operand decide which of the two is faster.
+//
 // GemmBF16 is the same product with a pair of bfloat16 wherever the above has a
 // float32: packing rounds and pairs the operands along k, and VDPBF16PS takes
 // the place of the fused multiply-add (bf16.go). A block has up to 1024
