@@ -50,8 +50,9 @@ images, with their dropout and SGD.
 floor of an op is the least time that this machine can do it in: the operations of the algorithm in use over the peak of
 multiply-adds, or the op's operands and results over the bandwidth of memory, of a cache if that holds them, whichever is
 longer. Peak and bandwidths are measured with the same threads and code path, and printed. GF/s counts a convolution as the
-direct algorithm does; the floor of one by Winograd's counts the multiplications that it leaves. Both count zeros of a dense
-layer's operand, which the CPU engine may skip: a layer can then take less time than its floor.`,
+direct algorithm does; the floor of one by Winograd's, as of a large product by Strassen's, counts the multiplications that it
+leaves. Both count zeros of a dense layer's operand, which the CPU engine may skip: a layer can then take less time than its
+floor.`,
 		[]string{"sdnn bench --net mlp --batch 1024", "sdnn bench --net vgg16 --batch 128 --reps 20 --threads 2 --profile"},
 		func(ctx context.Context, _ []string) error { return runBench(ctx, a, o) })
 	f := cmd.Flags()

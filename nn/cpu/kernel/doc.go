@@ -43,6 +43,10 @@
 // have no fast algorithm are computed (conv_direct.go). A small C is cut along k
 // too, when that is deep (gemm_deep.go).
 //
+// The largest products of training, conv1d's, are computed by one level of Strassen's algorithm:
+// seven products of sums of quarters in place of eight (gemm_strassen.go). Its sums have an order of their own,
+// the same on every path.
+//
 // Where an operand is full of zeros, as what ReLU and dropout leave, GemmSparse skips them, in
 // the same order of summation and so to the same bits (gemm_sparse.go, gemm_sparse_job.go): samples of the
 // operand decide which of the two is faster.

@@ -69,7 +69,7 @@ func (j *gemmJob) aheadA(t *block, i, rows, g, count int) stream {
 // from row i on. After a tile's last block it is the first of the tile
 // that the worker is likely to come to next.
 func (j *gemmJob) aheadB(t *block, i, rows int) stream {
-	b, k0, j0, j1 := &t.b, t.k0+j.block, t.j0, t.j1
+	b, k0, j0, j1 := &j.b, t.k0+j.block, t.j0, t.j1
 	if t.final {
 		next := t.task + j.pool.Threads()
 		if k0 = t.begin; next >= j.grid.tasks() {

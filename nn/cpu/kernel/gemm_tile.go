@@ -75,10 +75,10 @@ type block struct {
 	task, worker   int
 	i0, i1, j0, j1 int
 	k0, depth      int
-	begin, end     int  // the products of the tile: all, or a part
-	final          bool // the last block
-	ready          bool // the values of C are ready after it
-	a, b           Matrix
+	begin, end     int       // the products of the tile: all, or a part
+	final          bool      // the last block
+	ready          bool      // the values of C are ready after it
+	a              Matrix    // the left operand
 	nextB          []float32 // the packed right operand of the next product of Strassen's
 	product        int       // of the seven of Strassen's
 	stage          []float32 // memory for sums of rows of A: see packSumA
@@ -96,7 +96,7 @@ func (j *gemmJob) tile(task, worker int) {
 		return
 	}
 	part := task / j.grid.tasks()
-	t := block{task: task % j.grid.tasks(), worker: worker, end: j.k, a: j.a, b: j.b}
+	t := block{task: task % j.grid.tasks(), worker: worker, end: j.k, a: j.a}
 	if j.part > 0 {
 		t.begin = part * j.part
 		t.end = min(t.begin+j.part, j.k)
@@ -258,7 +258,7 @@ func (j *gemmJob) packA(dst []float32, t *block, i, rows, count int) {
 // the columns of an incomplete panel. What it leaves beyond the last column is
 // arbitrary: those columns are computed and never stored.
 func (j *gemmJob) packB(dst, temp []float32, t *block) {
-	nr, panel, b := j.isa.nr, j.isa.nr*j.isa.kc, &t.b
+	nr, panel, b := j.isa.nr, j.isa.nr*j.isa.kc, &j.b
 	k0, depth, j0, j1 := t.k0, t.depth, t.j0, t.j1
 	if b.Patches != nil {
 		j.packPatches(dst, temp, k0, depth, j0, j1)
