@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"sdnn/internal/race"
 	"sdnn/nn/cpu/pool"
 )
 
@@ -135,7 +136,9 @@ func TestStrassen(t *testing.T) {
 				p = evenProduct(r, 5, 10, strassenDepth/2+400)
 			}
 			got := p.runStrassen(one, false)
-			p.checkNorms(t, got)
+			if !race.Enabled { // a loop of one goroutine
+				p.checkNorms(t, got)
+			}
 			others := [][]float32{p.runStrassen(three, false)}
 			if p.k <= strassenDepth {
 				others = append(others, p.runStrassen(one, true), p.runStrassen(three, true))
@@ -145,7 +148,7 @@ func TestStrassen(t *testing.T) {
 					t.Fatalf("%v: other bits with other threads or another place for C", p)
 				}
 			}
-			if Path() != Portable && !slices.Equal(gemmBits(got), gemmBits(p.strassenInOrder())) {
+			if Path() != Portable && !race.Enabled && !slices.Equal(gemmBits(got), gemmBits(p.strassenInOrder())) {
 				t.Fatalf("%v: not the documented order", p)
 			}
 		}
