@@ -69,15 +69,16 @@ func trainingGemm(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, ld
 // isProduct says of o what profiles and plans need to know of a product with s x f weights.
 func (l *lowering) isProduct(o *op, s, f int) {
 	o.bf16 = l.isBF16(s, f)
-	o.flops = func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
+	flops := func(rows int) float64 { return 2 * float64(rows) * float64(s) * float64(f) }
+	o.flops = flops
 	if o.bf16 || l.p.Purpose == nn.Evaluation {
 		return
 	}
 	o.work = func(rows int) float64 {
 		if kernel.StrassenFits(rows, s, f) {
-			return o.flops(rows) * 7 / 8
+			return flops(rows) * 7 / 8
 		}
-		return o.flops(rows)
+		return flops(rows)
 	}
 	if kernel.StrassenFits(l.p.Model.Batch, s, f) {
 		o.scratch = kernel.StrassenScratch
