@@ -44,26 +44,16 @@ type gemmFunc func(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, l
 // gemm returns the product for a dense layer of s x f weights. Convolutions,
 // whose fast algorithms would lose digits in bfloat16, and everything that is no
 // product stay float32. What dense layers read has often been through ReLU and dropout, or
-// is a gradient that has: in float32 the product looks for zeros.
+// is a gradient that has: in float32 the product looks for zeros. In an evaluation a row's result must
+// not depend on what else is in its batch, which Strassen's algorithm does not grant.
 func (l *lowering) gemm(s, f int) gemmFunc {
 	if l.isBF16(s, f) {
 		return kernel.GemmBF16
 	}
 	if l.p.Purpose != nn.Evaluation {
-		return trainingGemm
+		return kernel.GemmStrassen
 	}
 	return kernel.GemmSparse
-}
-
-// trainingGemm is the product of a training step: by Strassen's algorithm where that fits, whatever the density,
-// for the bits must not depend on that. In an evaluation a row's result must not depend on what
-// else is in its batch, which Strassen's algorithm does not grant.
-func trainingGemm(p *pool.Pool, m, n, k int, a, b kernel.Matrix, c []float32, ldc int, accumulate bool, e *kernel.Epilogue) {
-	if kernel.StrassenFits(m, n, k) {
-		kernel.GemmStrassen(p, m, n, k, a, b, c, ldc, accumulate, e)
-		return
-	}
-	kernel.GemmSparse(p, m, n, k, a, b, c, ldc, accumulate, e)
 }
 
 // isProduct says of o what profiles and plans need to know of a product with s x f weights.

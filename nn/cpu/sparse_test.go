@@ -36,22 +36,32 @@ func TestStepsWithZerosSkipped(t *testing.T) {
 					t.Logf("NOT CHECKED: %v", level)
 					continue
 				}
-				before, _ := kernel.Use(level)
-				was := kernel.UseZeros(kernel.ZerosKept)
-				want := steps(t, n, 2)
-				kernel.UseZeros(kernel.ZerosSkipped)
-				for threads := 1; threads <= 3; threads++ {
-					got := steps(t, n, threads)
-					for i := range got {
-						if name := want[i].differ(got[i]); name != "" {
-							t.Errorf("%v, %d threads: after step %d %s is another than with the zeros", level, threads, i, name)
-							break
-						}
-					}
-				}
-				kernel.UseZeros(was)
-				_, _ = kernel.Use(before)
+				compareSkipping(t, n, level)
 			}
 		})
+	}
+}
+
+// compareSkipping is TestStepsWithZerosSkipped for a net on a code path.
+func compareSkipping(t *testing.T, n stepNet, level kernel.Level) {
+	before, err := kernel.Use(level)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := kernel.UseZeros(kernel.ZerosKept)
+	defer func() {
+		kernel.UseZeros(was)
+		_, _ = kernel.Use(before)
+	}()
+	want := steps(t, n, 2)
+	kernel.UseZeros(kernel.ZerosSkipped)
+	for threads := 1; threads <= 3; threads++ {
+		got := steps(t, n, threads)
+		for i := range got {
+			if name := want[i].differ(got[i]); name != "" {
+				t.Errorf("%v, %d threads: after step %d %s is another than with the zeros", level, threads, i, name)
+				break
+			}
+		}
 	}
 }

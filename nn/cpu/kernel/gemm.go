@@ -81,24 +81,10 @@ func (j *gemmJob) multiply(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b 
 	if m == 0 || n == 0 {
 		return
 	}
-	j.accumulate = accumulate
-	j.start(p, isa, block, m, n, k, a, b, c, ldc, e)
-}
-
-// start computes the product of checked operands.
-func (j *gemmJob) start(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, e *Epilogue) {
-	j.pool, j.isa, j.block = p, isa, block
-	j.m, j.n, j.k, j.a, j.b, j.c, j.ldc = m, n, k, a, b, c, ldc
-	if e != nil {
-		j.epilogue = *e
-	}
+	j.set(p, isa, block, m, n, k, a, b, c, ldc, accumulate, e)
 	parts := 1
 	if j.part > 0 {
 		parts = ceilDiv(k, j.part)
-	}
-	if j.strassen {
-		j.runStrassen()
-		return
 	}
 	j.grid = planGrid(j.isa, m, n, ceilDiv(k, parts), ceilDiv(p.Threads(), parts))
 	if x := j.epilogue.Place; x != nil {
@@ -108,6 +94,15 @@ func (j *gemmJob) start(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Mat
 		p.Run(j.grid.downs*j.blocks(), j.runPack)
 	}
 	p.Run(j.grid.tasks()*parts, j.run)
+}
+
+// set sets what the product is of, once that is checked.
+func (j *gemmJob) set(p *pool.Pool, isa *gemmISA, block, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
+	j.pool, j.isa, j.block = p, isa, block
+	j.m, j.n, j.k, j.a, j.b, j.c, j.ldc, j.accumulate = m, n, k, a, b, c, ldc, accumulate
+	if e != nil {
+		j.epilogue = *e
+	}
 }
 
 // checkGemm panics on operands that do not fit the sizes.
@@ -173,12 +168,12 @@ type gemmJob struct {
 	epilogue   Epilogue
 	calls      []paddedCall // one for each worker
 	run        func(task, worker int)
+	runStrip   func(task, worker int) // see gemm_strassen.go
 
 	// All panels of A, or nil when each tile packs those that it needs. See
 	// gemm_packed.go.
 	packed       []float32
-	packedMemory []float32 // kept for the next call
-	freePacked   func()    // frees it
+	packedMemory keptMemory
 	runPack      func(task, worker int)
 
 	deep deepJob
@@ -193,23 +188,14 @@ type paddedCall struct {
 }
 
 // freeJobs holds the jobs not in use.
-var freeJobs struct {
-	sync.Mutex
-	jobs []*gemmJob
-}
+var freeJobs freeList[gemmJob]
 
 // takeJob returns a job for a pool of the given number of threads.
 func takeJob(threads int) *gemmJob {
-	var j *gemmJob
-	freeJobs.Lock()
-	if last := len(freeJobs.jobs) - 1; last >= 0 {
-		j = freeJobs.jobs[last]
-		freeJobs.jobs = freeJobs.jobs[:last]
-	}
-	freeJobs.Unlock()
+	j := freeJobs.take()
 	if j == nil {
 		j = &gemmJob{}
-		j.run, j.runPack, j.deep.run = j.tile, j.packAll, j.deep.add
+		j.run, j.runStrip, j.runPack, j.deep.run = j.tile, j.strassenStrip, j.packAll, j.deep.add
 	}
 	if len(j.calls) < threads {
 		j.calls = make([]paddedCall, threads)
@@ -220,8 +206,47 @@ func takeJob(threads int) *gemmJob {
 // release gives the job back without its references to the caller's memory.
 func (j *gemmJob) release() {
 	clear(j.calls)
-	*j = gemmJob{calls: j.calls, run: j.run, packedMemory: j.packedMemory, freePacked: j.freePacked, runPack: j.runPack, deep: deepJob{run: j.deep.run}}
-	freeJobs.Lock()
-	freeJobs.jobs = append(freeJobs.jobs, j)
-	freeJobs.Unlock()
+	*j = gemmJob{calls: j.calls, run: j.run, runStrip: j.runStrip, packedMemory: j.packedMemory, runPack: j.runPack, deep: deepJob{run: j.deep.run}}
+	freeJobs.give(j)
+}
+
+// freeList holds what calls of a product need and none uses.
+type freeList[T any] struct {
+	mu   sync.Mutex
+	free []*T
+}
+
+// take returns one, or nil.
+func (l *freeList[T]) take() (x *T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last := len(l.free) - 1; last >= 0 {
+		x, l.free = l.free[last], l.free[:last]
+	}
+	return x
+}
+
+// give takes one back.
+func (l *freeList[T]) give(x *T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = append(l.free, x)
+}
+
+// keptMemory is memory that is kept from call to call. It is not left to the collector: a step asks
+// for more several times, and what it has outgrown would stay part of the process.
+type keptMemory struct {
+	floats []float32
+	free   func()
+}
+
+// atLeast returns n values.
+func (m *keptMemory) atLeast(n int) []float32 {
+	if len(m.floats) < n {
+		if m.free != nil {
+			m.free()
+		}
+		m.floats, m.free = pool.Alloc(n)
+	}
+	return m.floats[:n]
 }

@@ -43,7 +43,7 @@ func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p int) []str
 		return append(list, j.aheadStrassenB(t, i, rows))
 	}
 	list = append(list, j.aheadB(t, i, rows))
-	if t.ready {
+	if t.final {
 		for _, x := range j.epilogue.Beside {
 			list = append(list, stream{x: x, start: i*x.Stride + t.j0, width: t.j1 - t.j0, rows: rows})
 		}
@@ -69,7 +69,7 @@ func (j *gemmJob) aheadA(t *block, i, rows, g, count int) stream {
 // from row i on. After a tile's last block it is the first of the tile
 // that the worker is likely to come to next.
 func (j *gemmJob) aheadB(t *block, i, rows int) stream {
-	b, k0, j0, j1 := &j.b, t.k0+j.block, t.j0, t.j1
+	k0, j0, j1 := t.k0+j.block, t.j0, t.j1
 	if t.final {
 		next := t.task + j.pool.Threads()
 		if k0 = t.begin; next >= j.grid.tasks() {
@@ -80,19 +80,19 @@ func (j *gemmJob) aheadB(t *block, i, rows int) stream {
 	depth := min(j.block, t.end-k0)
 	from, to, all := i-t.i0, i+rows-t.i0, t.i1-t.i0 // of the tile's rows
 	at, end, width := depth*from/all, depth*to/all, j1-j0
-	if b.Patches != nil {
-		return b.Patches.ahead(b.Data, k0+at, end-at, j0, j1-j0)
+	if j.b.Patches != nil {
+		return j.b.Patches.ahead(j.b.Data, k0+at, end-at, j0, j1-j0)
 	}
-	if b.Trans {
+	if j.b.Trans {
 		at, end, width = (j1-j0)*from/all, (j1-j0)*to/all, depth
-		return stream{x: *b, start: (j0+at)*b.Stride + k0, width: width, rows: end - at}
+		return stream{x: j.b, start: (j0+at)*j.b.Stride + k0, width: width, rows: end - at}
 	}
-	return stream{x: *b, start: (k0+at)*b.Stride + j0, width: width, rows: end - at}
+	return stream{x: j.b, start: (k0+at)*j.b.Stride + j0, width: width, rows: end - at}
 }
 
 // micro multiplies a panel of A by the panels of B. Each stream is fetched
 // during a part of them in proportion to its length.
-func (j *gemmJob) micro(call *microCall, rows int, transposed bool, streams []stream) {
+func (j *gemmJob) micro(call *microCall, rows int, streams []stream) {
 	total := 0
 	for i := range streams {
 		total += streams[i].lines()
@@ -118,7 +118,7 @@ func (j *gemmJob) micro(call *microCall, rows int, transposed bool, streams []st
 			call.last = last
 		}
 		call.fetch(&streams[i])
-		j.isa.micro(rows, transposed, call)
+		j.isa.micro(rows, j.a.Trans, call)
 		done = end
 	}
 	call.panels, call.last, call.b, call.c, call.bias = panels, last, b, c, bias

@@ -26,9 +26,12 @@ var avx512Gemm = gemmISA{
 	sums:           func(s *sumsCall) { strassenSumsAVX512((*int)(unsafe.Pointer(s))) },
 }
 
-// The assembly takes the address of a microCall's first field and counts on
-// its layout.
-var _ = [1]struct{}{}[unsafe.Sizeof(microCall{})-14*8]
+// The assembly takes the addresses of a microCall's and a sumsCall's first fields and
+// counts on their layouts.
+var (
+	_ = [1]struct{}{}[unsafe.Sizeof(microCall{})-14*8]
+	_ = [1]struct{}{}[unsafe.Sizeof(sumsCall{})-9*8]
+)
 
 // The micro-kernels by layout of the panel of A (rows, columns) and its rows.
 var (

@@ -1,7 +1,5 @@
 package kernel
 
-import "sdnn/nn/cpu/pool"
-
 // Where many tiles lie beside one another, each row of A is packed as many
 // times. Then A is better packed once, before all tiles:
 //
@@ -39,14 +37,7 @@ func (j *gemmJob) planPacked() bool {
 	if g.acrosses < packedTiles || size > GemmPacked || size == 0 {
 		return false
 	}
-	if len(j.packedMemory) < size {
-		// Not left to the collector: a step asks for more several times, and what it has outgrown would stay part of the process.
-		if j.freePacked != nil {
-			j.freePacked()
-		}
-		j.packedMemory, j.freePacked = pool.Alloc(size)
-	}
-	j.packed = j.packedMemory[:size]
+	j.packed = j.packedMemory.atLeast(size)
 	g.byRows = true
 	return true
 }
@@ -70,10 +61,11 @@ func (j *gemmJob) packAll(task, worker int) {
 	}
 	for i, p := t.i0, 0; i < t.i1; {
 		rows, count := j.cut(&t, i)
-		if !t.a.Trans {
+		if j.a.Trans {
+			count = min(count, j.isa.group)
+		} else {
 			count = 1
 		}
-		count = min(count, j.isa.group)
 		j.packA(j.packed[j.panelAt(&t, p):], &t, i, rows, count)
 		i, p = i+rows*count, p+count
 	}
@@ -84,7 +76,7 @@ func (j *gemmJob) packAll(task, worker int) {
 func (j *gemmJob) aheadPacked(t *block, p, rows int) stream {
 	at := j.panelAt(t, p)
 	units := ceilDiv(t.depth, j.isa.per)
-	if t.a.Trans {
+	if j.a.Trans {
 		return stream{x: Matrix{Data: j.packed}, start: at, width: units * j.isa.aStep, rows: 1}
 	}
 	return stream{x: Matrix{Data: j.packed, Stride: j.isa.kc}, start: at, width: units, rows: rows}

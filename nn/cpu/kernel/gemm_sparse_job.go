@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"sync"
 	"unsafe"
 
 	"sdnn/nn/cpu/pool"
@@ -62,9 +61,8 @@ type sparseJob struct {
 	tall, downs int // rows of a tile, tiles below one another
 	calls       []paddedSparse
 
-	lists      lists     // of the whole A
-	memory     []float32 // of lists, kept for the next call
-	freeMemory func()
+	lists  lists // of the whole A
+	memory keptMemory
 
 	runLists, run func(task, worker int)
 }
@@ -77,20 +75,11 @@ type paddedSparse struct {
 }
 
 // freeSparse holds the jobs not in use.
-var freeSparse struct {
-	sync.Mutex
-	jobs []*sparseJob
-}
+var freeSparse freeList[sparseJob]
 
 // takeSparse returns a job for a pool of the given number of threads.
 func takeSparse(threads int) *sparseJob {
-	var j *sparseJob
-	freeSparse.Lock()
-	if last := len(freeSparse.jobs) - 1; last >= 0 {
-		j = freeSparse.jobs[last]
-		freeSparse.jobs = freeSparse.jobs[:last]
-	}
-	freeSparse.Unlock()
+	j := freeSparse.take()
 	if j == nil {
 		j = &sparseJob{}
 		j.run, j.runLists = j.tile, j.listRows
@@ -104,10 +93,8 @@ func takeSparse(threads int) *sparseJob {
 // release gives the job back without its references to the caller's memory.
 func (j *sparseJob) release() {
 	clear(j.calls)
-	*j = sparseJob{calls: j.calls, run: j.run, runLists: j.runLists, memory: j.memory, freeMemory: j.freeMemory}
-	freeSparse.Lock()
-	freeSparse.jobs = append(freeSparse.jobs, j)
-	freeSparse.Unlock()
+	*j = sparseJob{calls: j.calls, run: j.run, runLists: j.runLists, memory: j.memory}
+	freeSparse.give(j)
 }
 
 // multiply computes the product, A, or B when j.turned is set, being the operand with zeros.
@@ -156,15 +143,9 @@ func sparseLists(m, k int) int { return ceilDiv(m, sparseGroup) * ceilDiv(k, spa
 // reserve has the memory for all lists.
 func (j *sparseJob) reserve() {
 	n := sparseLists(j.m, j.k)
-	if size := n * sparseListSize; len(j.memory) < size {
-		// As gemmJob.planPacked does.
-		if j.freeMemory != nil {
-			j.freeMemory()
-		}
-		j.memory, j.freeMemory = pool.Alloc(size)
-	}
-	all := unsafe.Pointer(unsafe.SliceData(j.memory))
-	j.lists.values = j.memory[:n*listValues]
+	memory := j.memory.atLeast(n * sparseListSize)
+	all := unsafe.Pointer(unsafe.SliceData(memory))
+	j.lists.values = memory[:n*listValues]
 	j.lists.places = unsafe.Slice((*uint16)(unsafe.Add(all, 4*n*listValues)), n*listValues)
 	j.lists.ends = unsafe.Slice((*uint32)(unsafe.Add(all, 6*n*listValues)), n*sparseGroup)
 }

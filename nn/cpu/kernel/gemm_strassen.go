@@ -39,21 +39,19 @@ type quarter struct{ i, j int }
 
 // strassenSum is a quarter, or the sum or difference of two.
 type strassenSum struct {
-	x     quarter
-	y     quarter
-	terms int // 1, or 2
-	minus bool
+	x, y quarter
+	sign int // of y: 1, -1, or 0
 }
 
 // strassen lists the left operands of the seven products; sevenSums has the right ones.
 var strassen = [7]strassenSum{
-	{quarter{0, 0}, quarter{1, 1}, 2, false},
-	{quarter{1, 0}, quarter{1, 1}, 2, false},
-	{x: quarter{0, 0}, terms: 1},
-	{x: quarter{1, 1}, terms: 1},
-	{quarter{0, 0}, quarter{0, 1}, 2, false},
-	{quarter{1, 0}, quarter{0, 0}, 2, true},
-	{quarter{0, 1}, quarter{1, 1}, 2, true},
+	{quarter{0, 0}, quarter{1, 1}, 1},
+	{quarter{1, 0}, quarter{1, 1}, 1},
+	{x: quarter{0, 0}},
+	{x: quarter{1, 1}},
+	{quarter{0, 0}, quarter{0, 1}, 1},
+	{quarter{1, 0}, quarter{0, 0}, -1},
+	{quarter{0, 1}, quarter{1, 1}, -1},
 }
 
 const (
@@ -84,8 +82,8 @@ func StrassenFits(m, n, k int) bool {
 // StrassenScratch is about the number of values of a thread's workspace.
 const StrassenScratch = 5 << 19
 
-// GemmStrassen is Gemm by Strassen's algorithm where that fits, which takes 5 to 10 %
-// less time.
+// GemmStrassen is GemmSparse, but by Strassen's algorithm where that fits, whatever the
+// density, for the bits must not depend on that: it takes 5 to 10 % less time.
 //
 // Each of its seven products is summed as Gemm sums; sums of operands are rounded
 // once, and those of products in one order, for strassenDepth products at a time. The
@@ -96,7 +94,7 @@ const StrassenScratch = 5 << 19
 // (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., theorem 23.2).
 func GemmStrassen(p *pool.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, accumulate bool, e *Epilogue) {
 	if accumulate || !StrassenFits(m, n, k) || a.Patches != nil || b.Patches != nil || e != nil && e.Place != nil || c == nil && k > strassenDepth {
-		Gemm(p, m, n, k, a, b, c, ldc, accumulate, e)
+		GemmSparse(p, m, n, k, a, b, c, ldc, accumulate, e)
 		return
 	}
 	gemmStrassen(p, gemmPaths[path], m, n, k, a, b, c, ldc, e)
@@ -114,8 +112,9 @@ func gemmStrassen(p *pool.Pool, isa *gemmISA, m, n, k int, a, b Matrix, c []floa
 			ends = nil
 		}
 		j := takeJob(p.Threads())
-		j.strassen, j.accumulate = true, k0 > 0
-		j.start(p, isa, gemmKC, m/2, n/2, depth/2, a.from(0, k0), b.from(k0, 0), c, ldc, ends)
+		j.strassen = true
+		j.set(p, isa, gemmKC, m/2, n/2, depth/2, a.from(0, k0), b.from(k0, 0), c, ldc, k0 > 0, ends)
+		j.runStrassen()
 		j.release()
 	}
 }
@@ -135,28 +134,22 @@ func (j *gemmJob) strassenA(q int) Matrix { return strassen[q].of(j.a, j.m, j.k)
 
 // of returns the sum of quarters, of the given sizes, of x.
 func (s *strassenSum) of(x Matrix, rows, cols int) Matrix {
-	data := x.Data
-	x.Data = x.quarter(data, s.x, rows, cols)
-	if s.terms == 2 {
-		x.other, x.minus = x.quarter(data, s.y, rows, cols), s.minus
+	sum := x
+	sum.Data = x.quarter(s.x, rows, cols)
+	if s.sign != 0 {
+		sum.other, sum.minus = x.quarter(s.y, rows, cols), s.sign < 0
 	}
-	return x
+	return sum
 }
 
-// quarter returns where a quarter of an operand begins in data.
-func (x Matrix) quarter(data []float32, q quarter, rows, cols int) []float32 {
-	part := Matrix{Data: data, Stride: x.Stride, Trans: x.Trans}
-	return part.from(q.i*rows, q.j*cols).Data
+// quarter returns a quarter of an operand, of the given sizes, and what follows it.
+func (x *Matrix) quarter(q quarter, rows, cols int) []float32 {
+	return x.from(q.i*rows, q.j*cols).Data
 }
 
-// row sets dst to the operand's values from index at on.
+// row sets dst to values of the sum from index at on.
 func (x *Matrix) row(dst []float32, at int) {
-	one := x.Data[at : at+len(dst)]
-	if x.other == nil {
-		copy(dst, one)
-		return
-	}
-	other := x.other[at : at+len(dst)]
+	one, other := x.Data[at:at+len(dst)], x.other[at:at+len(dst)]
 	if x.minus {
 		vec().axpby(dst, one, other, 1, -1) // a rounding, as of a difference
 		return
@@ -201,7 +194,7 @@ func (j *gemmJob) runStrassen() {
 	if j.planPacked() {
 		p.Run(len(strassen)*j.grid.downs*j.blocks(), j.runPack)
 	}
-	p.Run(j.grid.acrosses, j.run)
+	p.Run(j.grid.acrosses, j.runStrip)
 }
 
 // strassenMemory is the memory of a worker for a strip.
@@ -221,7 +214,7 @@ type strassenMemory struct {
 // next block of B is packed a seventh after each product of a block: reading it is spread.
 // Two blocks stay packed for all tiles.
 func (j *gemmJob) strassenStrip(task, worker int) {
-	t := &block{worker: worker, end: j.k, j0: task * j.grid.cols}
+	t := &block{worker: worker, j0: task * j.grid.cols}
 	t.j1 = min(t.j0+j.grid.cols, j.n)
 	call := j.callFor(t)
 	cols := t.j1 - t.j0
@@ -261,17 +254,18 @@ func (j *gemmJob) strassenMemory(t *block) *strassenMemory {
 	w.sums, w.packed[0], w.packed[1] = take(products*w.size), take(products*w.sizeB), take(products*w.sizeB)
 	t.stage, w.stage = take(j.stageSize()), take(j.sumsStage())
 	for q := range w.quarters {
-		w.quarters[q] = j.b.quarter(j.b.Data, quarter{q / 2, q % 2}, j.k, j.n)
+		w.quarters[q] = j.b.quarter(quarter{q / 2, q % 2}, j.k, j.n)
 	}
 	return w
 }
 
 // strassenBlock adds a block to the seven products of a tile.
 func (j *gemmJob) strassenBlock(call *microCall, t *block, w *strassenMemory) {
+	t.depth = min(j.block, j.k-t.k0)
 	at := t.k0 / j.block % 2
 	packed := w.packed[at]
 	if w.holds[at] != t.k0 {
-		j.packStrassenB(packed, w, t, t.k0, min(t.k0+j.block, j.k), 0, 1)
+		j.packStrassenB(packed, w, t, t.k0, t.k0+t.depth, 0, 1)
 		w.holds[at] = t.k0
 	}
 	next := t.k0 + j.block
@@ -280,7 +274,7 @@ func (j *gemmJob) strassenBlock(call *microCall, t *block, w *strassenMemory) {
 		q := t.product
 		t.a, t.c = j.strassenA(q), w.sums[q*w.size:]
 		t.nextB = packed[min(q+1, len(strassen)-1)*w.sizeB:][:w.sizeB]
-		j.blockOf(call, w.a, packed[q*w.sizeB:], t)
+		j.blockOf(call, w.a, packed[q*w.sizeB:], t, t.k0 > 0)
 		if pack {
 			j.packStrassenB(w.packed[1-at], w, t, next, min(next+j.block, j.k), q, len(strassen))
 		}

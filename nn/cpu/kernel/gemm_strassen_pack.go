@@ -78,14 +78,14 @@ func (j *gemmJob) sums(w *strassenMemory, at, n int, dst []float32) {
 	}
 	for i := s.panels * nr; i < n; i++ {
 		to := s.panels*s.step/4 + i - s.panels*nr
-		sevenSums(dst[to:], s.product/4, w.quarters[0][at+i], w.quarters[1][at+i], w.quarters[2][at+i], w.quarters[3][at+i])
+		sevenSums(&dst[to], s.product/4, w.quarters[0][at+i], w.quarters[1][at+i], w.quarters[2][at+i], w.quarters[3][at+i])
 	}
 }
 
 // sevenSums sets the values of the seven right operands, product values apart.
-func sevenSums(dst []float32, product int, x00, x01, x10, x11 float32) {
+func sevenSums(dst *float32, product int, x00, x01, x10, x11 float32) {
 	for q, v := range [...]float32{x00 + x11, x00, x01 - x11, x10 - x00, x11, x00 + x01, x10 + x11} {
-		dst[q*product] = v
+		*after(dst, q*product) = v
 	}
 }
 
@@ -95,10 +95,7 @@ func sumsPortable(nr int, s *sumsCall) {
 		dst := after(s.dst, p*s.step/4)
 		for i := range nr {
 			from := func(q int) float32 { return *after(s.x[q], p*nr+i) }
-			x00, x01, x10, x11 := from(0), from(1), from(2), from(3)
-			for q, v := range [...]float32{x00 + x11, x00, x01 - x11, x10 - x00, x11, x00 + x01, x10 + x11} {
-				*after(dst, q*s.product/4+i) = v
-			}
+			sevenSums(after(dst, i), s.product/4, from(0), from(1), from(2), from(3))
 		}
 	}
 }

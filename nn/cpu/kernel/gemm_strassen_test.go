@@ -156,12 +156,12 @@ func TestStrassen(t *testing.T) {
 }
 
 // checkNorms compares c with sums in float64. The error of one level of Strassen's
-// algorithm on products of depth k/2 is at most (12 (k/2) + 46) eps |A| |B| by largest values (after Higham, Accuracy
+// algorithm on products of depth k/2 is at most (12 (k/2)² + 50 (k/2)) eps |A| |B| by largest values (after Higham, Accuracy
 // and Stability of Numerical Algorithms, 2nd ed., theorem 23.2, with one level).
 func (p *product) checkNorms(t *testing.T, c []float32) {
 	t.Helper()
 	const largest = 1.0 // of a factor: randomMatrix
-	bound := (12*float64(p.k/2) + 46) * 0x1p-24 * largest * largest * float64(p.k/2)
+	bound := (12*float64(p.k/2) + 50) * 0x1p-24 * largest * largest * float64(p.k/2)
 	inside := map[int]bool{}
 	for i := range p.m {
 		for j := range p.n {
@@ -189,7 +189,7 @@ func (p *product) checkNorms(t *testing.T, c []float32) {
 	}
 }
 
-// TestStrassenFits: where Strassen's algorithm does not fit, GemmStrassen is Gemm; and it
+// TestStrassenFits: where Strassen's algorithm does not fit, GemmStrassen has the bits of Gemm; and it
 // allocates nothing.
 func TestStrassenFits(t *testing.T) {
 	if StrassenFits(1024, 3962, 36863) || StrassenFits(1023, 3962, 36864) || StrassenFits(512, 1<<14, 1<<14) || StrassenFits(1024, 2048, 3962) {
@@ -204,6 +204,9 @@ func TestStrassenFits(t *testing.T) {
 	p := evenProduct(r, 20, 30, 40)
 	if !slices.Equal(gemmBits(p.runBy(Gemm, threads)), gemmBits(p.runBy(GemmStrassen, threads))) {
 		t.Error("a small product is not Gemm's")
+	}
+	for w := range threads.Threads() { // which worker takes a strip is chance: give all their memory
+		threads.Scratch(w, 1<<23)
 	}
 	c := make([]float32, p.m*p.n)
 	if n := testing.AllocsPerRun(5, func() {

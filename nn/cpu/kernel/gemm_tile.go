@@ -76,8 +76,7 @@ type block struct {
 	i0, i1, j0, j1 int
 	k0, depth      int
 	begin, end     int       // the products of the tile: all, or a part
-	final          bool      // the last block
-	ready          bool      // the values of C are ready after it
+	final          bool      // the last block: the values of C are ready after it
 	a              Matrix    // the left operand
 	nextB          []float32 // the packed right operand of the next product of Strassen's
 	product        int       // of the seven of Strassen's
@@ -91,10 +90,6 @@ type block struct {
 // tile computes one tile of C: for each block of products it packs the columns
 // of B, then takes the panels of A one by one.
 func (j *gemmJob) tile(task, worker int) {
-	if j.strassen {
-		j.strassenStrip(task, worker)
-		return
-	}
 	part := task / j.grid.tasks()
 	t := block{task: task % j.grid.tasks(), worker: worker, end: j.k, a: j.a}
 	if j.part > 0 {
@@ -105,7 +100,12 @@ func (j *gemmJob) tile(task, worker int) {
 	call := j.callFor(&t)
 	aBuf, bBuf := j.place(&t, part)
 	for t.k0 = t.begin; t.k0 == t.begin || t.k0 < t.end; t.k0 += j.block { // once when k is 0
-		j.blockOf(call, aBuf, bBuf, &t)
+		t.depth = min(j.block, t.end-t.k0)
+		t.final = t.k0+j.block >= t.end
+		if t.depth > 0 {
+			j.packB(bBuf, aBuf, &t)
+		}
+		j.blockOf(call, aBuf, bBuf, &t, j.accumulate || t.k0 > t.begin)
 	}
 }
 
@@ -120,26 +120,20 @@ func (j *gemmJob) callFor(t *block) *microCall {
 	return call
 }
 
-// blockOf adds a block of products to the values of a tile.
-func (j *gemmJob) blockOf(call *microCall, aBuf, bBuf []float32, t *block) {
-	isa := j.isa
-	t.depth = min(j.block, t.end-t.k0)
-	call.k = ceilDiv(t.depth, isa.per)
+// blockOf computes a block of products of a tile, or adds it to what is there. bBuf
+// has the packed columns of B.
+func (j *gemmJob) blockOf(call *microCall, aBuf, bBuf []float32, t *block, add bool) {
+	call.k = ceilDiv(t.depth, j.isa.per)
 	call.b = &bBuf[0]
 	call.accumulate = 0
-	if j.accumulate && !j.strassen || t.k0 > t.begin {
+	if add {
 		call.accumulate = 1
 	}
-	t.final = t.k0+j.block >= t.end
-	t.ready = t.final && !j.strassen
-	if t.depth > 0 && !j.strassen {
-		j.packB(bBuf, aBuf, t)
-	}
 	call.bias, call.relu = nil, 0
-	if t.ready && j.epilogue.Bias != nil {
+	if t.final && j.epilogue.Bias != nil {
 		call.bias = &j.epilogue.Bias[t.j0]
 	}
-	if t.ready && j.epilogue.ReLU {
+	if t.final && j.epilogue.ReLU {
 		call.relu = 1
 	}
 	j.blockRows(call, aBuf, t)
@@ -201,7 +195,7 @@ func (j *gemmJob) result(t *block, i int) (c []float32, ldc int) {
 func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 	isa := j.isa
 	group := 1
-	if t.a.Trans && j.packed == nil {
+	if j.a.Trans && j.packed == nil {
 		group = isa.group
 	}
 	var streams [maxStreams]stream
@@ -218,8 +212,8 @@ func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
 			call.a = &packed[g*isa.aStep*isa.kc]
 			c, ldc := j.result(t, i)
 			call.c, call.ldc = &c[0], 4*ldc
-			j.micro(call, rows, t.a.Trans, j.ahead(streams[:0], t, i, rows, g, count, p+g))
-			if t.ready && j.epilogue.Tile != nil {
+			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g))
+			if t.final && j.epilogue.Tile != nil {
 				j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, ldc, t.worker)
 			}
 			i += rows
