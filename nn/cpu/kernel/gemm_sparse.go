@@ -6,20 +6,13 @@ import (
 	"sdnn/nn/cpu/pool"
 )
 
-// sparseDensity is the part of values that are not zero up to which skipping the others is faster. On Zen 3
-// both took the same time at 0.60 to 0.68 in products of all kinds and sizes (docs/benchmarks.md).
-const sparseDensity = 0.6
+// sparseDensity is, by code path, the part of values that are not zero up to which skipping the others is faster. On Zen 3
+// both took the same time at 0.60 to 0.68 in products of all kinds and sizes, and on Zen 4 with AVX-512 at 0.78 to 0.80 (docs/benchmarks.md).
+var sparseDensity = [...]float64{AVX2: 0.6, AVX512: 0.7}
 
 // sparseWork is the number of multiply-adds of a product, for each thread, from which on zeros are looked
 // for: what the samples cost, about 10 us, is then less than 0.3 % of it.
 const sparseWork = 1 << 27
-
-// sparsePath is the code path on which zeros are skipped. On AVX-512 the same kernel could run, and one
-// of twice the width, but neither could be measured.
-const sparsePath = AVX2
-
-// hasSparse says whether this machine has what the kernel needs.
-var hasSparse = Has(sparseLeast)
 
 // Zeros says what GemmSparse does with zeros.
 type Zeros int
@@ -65,7 +58,7 @@ func GemmSparse(p *pool.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, ac
 // chooseZeros decides whether zeros are skipped, and whether they are those of B: C is then computed turned,
 // as the product of the transposed operands.
 func chooseZeros(threads, m, n, k int, a, b Matrix, accumulate bool, e *Epilogue) (skip, turned bool) {
-	if zeros == ZerosKept || path == Portable || !hasSparse || m == 0 || n == 0 || k == 0 ||
+	if zeros == ZerosKept || path == Portable || m == 0 || n == 0 || k == 0 ||
 		a.Patches != nil || b.Patches != nil || e != nil && e.Place != nil {
 		return false, false
 	}
@@ -80,7 +73,7 @@ func chooseZeros(threads, m, n, k int, a, b Matrix, accumulate bool, e *Epilogue
 	if canTurn && sparseFits(threads, n, m, k) {
 		ofB = density(b, k, n)
 	}
-	return min(ofA, ofB) < sparseDensity, ofB < ofA
+	return min(ofA, ofB) < sparseDensity[path], ofB < ofA
 }
 
 // SparseLists returns the memory, in values of 4 bytes, that GemmSparse takes at most for lists of what is not
@@ -88,7 +81,7 @@ func chooseZeros(threads, m, n, k int, a, b Matrix, accumulate bool, e *Epilogue
 func SparseLists(threads, m, n, k int) int {
 	tiles := ceilDiv(m, sparseGroup) * (n / sparseCols)
 	// Zeros must not cost more to find, a panel of B not be packed for few rows, nor threads have few tiles.
-	if path != sparsePath || m*n*k < threads*sparseWork || m < sparseGroup || tiles < 4*threads {
+	if path == Portable || m*n*k < threads*sparseWork || m < sparseGroup || tiles < 4*threads {
 		return 0
 	}
 	return min(sparseLists(m, k)*sparseListSize, sparseMost)

@@ -7,20 +7,14 @@ import "unsafe"
 // The assembly takes the address of a sparseCall's first field and counts on its layout.
 var _ = [1]struct{}{}[unsafe.Sizeof(sparseCall{})-14*8]
 
-// sparseLeast is the path from which on this machine can run the product that skips zeros.
-const sparseLeast = AVX2
+// sparseKernels are the kernels by code path and by the columns of B that they multiply by: 32, 64 or 96.
+var sparseKernels = [...][3]func(*int){
+	AVX2:   {gemmSparse4AVX2, gemmSparse8AVX2, gemmSparse12AVX2},
+	AVX512: {gemmSparse2AVX512, gemmSparse4AVX512, gemmSparse6AVX512},
+}
 
 // sparseRows multiplies rows of A by the first cols columns of a panel of B, and perhaps more.
-func sparseRows(call *sparseCall, cols int) {
-	switch {
-	case cols <= 32:
-		gemmSparse4AVX2(&call.rows)
-	case cols <= 64:
-		gemmSparse8AVX2(&call.rows)
-	default:
-		gemmSparse12AVX2(&call.rows)
-	}
-}
+func sparseRows(call *sparseCall, cols int) { sparseKernels[path][(cols-1)/32](&call.rows) }
 
 // transpose8 writes value (j, k) of src to dst[k*ldDst + j], for 8 rows j and depth columns k.
 func transpose8(dst []float32, ldDst int, src []float32, ld, depth int) {

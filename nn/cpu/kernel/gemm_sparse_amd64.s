@@ -1082,6 +1082,786 @@ wholeLinear:
 	VZEROUPPER
 	RET
 
+// func gemmSparse2AVX512(call *int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·gemmSparse2AVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 48(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 32(AX), R10
+	SUBQ $-128, DI
+	SUBQ $-128, R8
+	SUBQ $-128, R9
+	CMPQ 56(AX), $0x00
+	JNE  first
+	CMPQ 64(AX), $0x00
+	JNE  last
+
+middleRow:
+	MOVL    (SI), AX
+	VMOVUPS -128(R8), Z0
+	VMOVUPS -64(R8), Z1
+	CMPQ    R10, AX
+	JE      middleSummed
+
+middlePair:
+	MOVL         (BX)(R10*2), R9
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R9, R11
+	MOVWLZX      R9, R9
+	SHRL         $0x10, R11
+	ADDQ         DI, R9
+	ADDQ         DI, R11
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R9), Z14, Z0
+	VFMADD231PS  -64(R9), Z14, Z1
+	VFMADD231PS  -128(R11), Z15, Z0
+	VFMADD231PS  -64(R11), Z15, Z1
+	CMPQ         R10, AX
+	JNE          middlePair
+
+middleSummed:
+	VMOVUPS Z0, -128(R8)
+	VMOVUPS Z1, -64(R8)
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000180, R8
+	DECQ    CX
+	JNZ     middleRow
+	VZEROUPPER
+	RET
+
+first:
+	CMPQ 64(AX), $0x00
+	JNE  only
+
+beginRow:
+	MOVL   (SI), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	CMPQ   R10, AX
+	JE     beginSummed
+
+beginPair:
+	MOVL         (BX)(R10*2), R9
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R9, R11
+	MOVWLZX      R9, R9
+	SHRL         $0x10, R11
+	ADDQ         DI, R9
+	ADDQ         DI, R11
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R9), Z14, Z0
+	VFMADD231PS  -64(R9), Z14, Z1
+	VFMADD231PS  -128(R11), Z15, Z0
+	VFMADD231PS  -64(R11), Z15, Z1
+	CMPQ         R10, AX
+	JNE          beginPair
+
+beginSummed:
+	VMOVUPS Z0, -128(R8)
+	VMOVUPS Z1, -64(R8)
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000180, R8
+	DECQ    CX
+	JNZ     beginRow
+	VZEROUPPER
+	RET
+
+last:
+endRow:
+	MOVL    (SI), R11
+	VMOVUPS -128(R8), Z0
+	VMOVUPS -64(R8), Z1
+	CMPQ    R10, R11
+	JE      endSummed
+
+endPair:
+	MOVL         (BX)(R10*2), R12
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R12, R13
+	MOVWLZX      R12, R12
+	SHRL         $0x10, R13
+	ADDQ         DI, R12
+	ADDQ         DI, R13
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R12), Z14, Z0
+	VFMADD231PS  -64(R12), Z14, Z1
+	VFMADD231PS  -128(R13), Z15, Z0
+	VFMADD231PS  -64(R13), Z15, Z1
+	CMPQ         R10, R11
+	JNE          endPair
+
+endSummed:
+	CMPQ   88(AX), $0x00
+	JE     endOverwrite
+	VADDPS -128(R9), Z0, Z0
+	VADDPS -64(R9), Z1, Z1
+
+endOverwrite:
+	MOVQ   96(AX), R11
+	TESTQ  R11, R11
+	JZ     endUnbiased
+	VADDPS (R11), Z0, Z0
+	VADDPS 64(R11), Z1, Z1
+
+endUnbiased:
+	CMPQ   104(AX), $0x00
+	JE     endLinear
+	VPXORD Z13, Z13, Z13
+	VMAXPS Z0, Z13, Z0
+	VMAXPS Z1, Z13, Z1
+
+endLinear:
+	VMOVUPS    Z0, -128(R9)
+	VMOVUPS    Z1, -64(R9)
+	ADDQ       80(AX), R9
+	PREFETCHT0 -128(R9)
+	PREFETCHT0 -64(R9)
+	ADDQ       $0x04, SI
+	ADDQ       $0x00000180, R8
+	DECQ       CX
+	JNZ        endRow
+	VZEROUPPER
+	RET
+
+only:
+wholeRow:
+	MOVL   (SI), R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	CMPQ   R10, R11
+	JE     wholeSummed
+
+wholePair:
+	MOVL         (BX)(R10*2), R12
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R12, R13
+	MOVWLZX      R12, R12
+	SHRL         $0x10, R13
+	ADDQ         DI, R12
+	ADDQ         DI, R13
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R12), Z14, Z0
+	VFMADD231PS  -64(R12), Z14, Z1
+	VFMADD231PS  -128(R13), Z15, Z0
+	VFMADD231PS  -64(R13), Z15, Z1
+	CMPQ         R10, R11
+	JNE          wholePair
+
+wholeSummed:
+	CMPQ   88(AX), $0x00
+	JE     wholeOverwrite
+	VADDPS -128(R9), Z0, Z0
+	VADDPS -64(R9), Z1, Z1
+
+wholeOverwrite:
+	MOVQ   96(AX), R11
+	TESTQ  R11, R11
+	JZ     wholeUnbiased
+	VADDPS (R11), Z0, Z0
+	VADDPS 64(R11), Z1, Z1
+
+wholeUnbiased:
+	CMPQ   104(AX), $0x00
+	JE     wholeLinear
+	VPXORD Z13, Z13, Z13
+	VMAXPS Z0, Z13, Z0
+	VMAXPS Z1, Z13, Z1
+
+wholeLinear:
+	VMOVUPS    Z0, -128(R9)
+	VMOVUPS    Z1, -64(R9)
+	ADDQ       80(AX), R9
+	PREFETCHT0 -128(R9)
+	PREFETCHT0 -64(R9)
+	ADDQ       $0x04, SI
+	ADDQ       $0x00000180, R8
+	DECQ       CX
+	JNZ        wholeRow
+	VZEROUPPER
+	RET
+
+// func gemmSparse4AVX512(call *int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·gemmSparse4AVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 48(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 32(AX), R10
+	SUBQ $-128, DI
+	SUBQ $-128, R8
+	SUBQ $-128, R9
+	CMPQ 56(AX), $0x00
+	JNE  first
+	CMPQ 64(AX), $0x00
+	JNE  last
+
+middleRow:
+	MOVL    (SI), AX
+	VMOVUPS -128(R8), Z0
+	VMOVUPS -64(R8), Z1
+	VMOVUPS (R8), Z2
+	VMOVUPS 64(R8), Z3
+	CMPQ    R10, AX
+	JE      middleSummed
+
+middlePair:
+	MOVL         (BX)(R10*2), R9
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R9, R11
+	MOVWLZX      R9, R9
+	SHRL         $0x10, R11
+	ADDQ         DI, R9
+	ADDQ         DI, R11
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R9), Z14, Z0
+	VFMADD231PS  -64(R9), Z14, Z1
+	VFMADD231PS  (R9), Z14, Z2
+	VFMADD231PS  64(R9), Z14, Z3
+	VFMADD231PS  -128(R11), Z15, Z0
+	VFMADD231PS  -64(R11), Z15, Z1
+	VFMADD231PS  (R11), Z15, Z2
+	VFMADD231PS  64(R11), Z15, Z3
+	CMPQ         R10, AX
+	JNE          middlePair
+
+middleSummed:
+	VMOVUPS Z0, -128(R8)
+	VMOVUPS Z1, -64(R8)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000180, R8
+	DECQ    CX
+	JNZ     middleRow
+	VZEROUPPER
+	RET
+
+first:
+	CMPQ 64(AX), $0x00
+	JNE  only
+
+beginRow:
+	MOVL   (SI), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	CMPQ   R10, AX
+	JE     beginSummed
+
+beginPair:
+	MOVL         (BX)(R10*2), R9
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R9, R11
+	MOVWLZX      R9, R9
+	SHRL         $0x10, R11
+	ADDQ         DI, R9
+	ADDQ         DI, R11
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R9), Z14, Z0
+	VFMADD231PS  -64(R9), Z14, Z1
+	VFMADD231PS  (R9), Z14, Z2
+	VFMADD231PS  64(R9), Z14, Z3
+	VFMADD231PS  -128(R11), Z15, Z0
+	VFMADD231PS  -64(R11), Z15, Z1
+	VFMADD231PS  (R11), Z15, Z2
+	VFMADD231PS  64(R11), Z15, Z3
+	CMPQ         R10, AX
+	JNE          beginPair
+
+beginSummed:
+	VMOVUPS Z0, -128(R8)
+	VMOVUPS Z1, -64(R8)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000180, R8
+	DECQ    CX
+	JNZ     beginRow
+	VZEROUPPER
+	RET
+
+last:
+endRow:
+	MOVL    (SI), R11
+	VMOVUPS -128(R8), Z0
+	VMOVUPS -64(R8), Z1
+	VMOVUPS (R8), Z2
+	VMOVUPS 64(R8), Z3
+	CMPQ    R10, R11
+	JE      endSummed
+
+endPair:
+	MOVL         (BX)(R10*2), R12
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R12, R13
+	MOVWLZX      R12, R12
+	SHRL         $0x10, R13
+	ADDQ         DI, R12
+	ADDQ         DI, R13
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R12), Z14, Z0
+	VFMADD231PS  -64(R12), Z14, Z1
+	VFMADD231PS  (R12), Z14, Z2
+	VFMADD231PS  64(R12), Z14, Z3
+	VFMADD231PS  -128(R13), Z15, Z0
+	VFMADD231PS  -64(R13), Z15, Z1
+	VFMADD231PS  (R13), Z15, Z2
+	VFMADD231PS  64(R13), Z15, Z3
+	CMPQ         R10, R11
+	JNE          endPair
+
+endSummed:
+	CMPQ   88(AX), $0x00
+	JE     endOverwrite
+	VADDPS -128(R9), Z0, Z0
+	VADDPS -64(R9), Z1, Z1
+	VADDPS (R9), Z2, Z2
+	VADDPS 64(R9), Z3, Z3
+
+endOverwrite:
+	MOVQ   96(AX), R11
+	TESTQ  R11, R11
+	JZ     endUnbiased
+	VADDPS (R11), Z0, Z0
+	VADDPS 64(R11), Z1, Z1
+	VADDPS 128(R11), Z2, Z2
+	VADDPS 192(R11), Z3, Z3
+
+endUnbiased:
+	CMPQ   104(AX), $0x00
+	JE     endLinear
+	VPXORD Z13, Z13, Z13
+	VMAXPS Z0, Z13, Z0
+	VMAXPS Z1, Z13, Z1
+	VMAXPS Z2, Z13, Z2
+	VMAXPS Z3, Z13, Z3
+
+endLinear:
+	VMOVUPS    Z0, -128(R9)
+	VMOVUPS    Z1, -64(R9)
+	VMOVUPS    Z2, (R9)
+	VMOVUPS    Z3, 64(R9)
+	ADDQ       80(AX), R9
+	PREFETCHT0 -128(R9)
+	PREFETCHT0 -64(R9)
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       $0x04, SI
+	ADDQ       $0x00000180, R8
+	DECQ       CX
+	JNZ        endRow
+	VZEROUPPER
+	RET
+
+only:
+wholeRow:
+	MOVL   (SI), R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	CMPQ   R10, R11
+	JE     wholeSummed
+
+wholePair:
+	MOVL         (BX)(R10*2), R12
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R12, R13
+	MOVWLZX      R12, R12
+	SHRL         $0x10, R13
+	ADDQ         DI, R12
+	ADDQ         DI, R13
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R12), Z14, Z0
+	VFMADD231PS  -64(R12), Z14, Z1
+	VFMADD231PS  (R12), Z14, Z2
+	VFMADD231PS  64(R12), Z14, Z3
+	VFMADD231PS  -128(R13), Z15, Z0
+	VFMADD231PS  -64(R13), Z15, Z1
+	VFMADD231PS  (R13), Z15, Z2
+	VFMADD231PS  64(R13), Z15, Z3
+	CMPQ         R10, R11
+	JNE          wholePair
+
+wholeSummed:
+	CMPQ   88(AX), $0x00
+	JE     wholeOverwrite
+	VADDPS -128(R9), Z0, Z0
+	VADDPS -64(R9), Z1, Z1
+	VADDPS (R9), Z2, Z2
+	VADDPS 64(R9), Z3, Z3
+
+wholeOverwrite:
+	MOVQ   96(AX), R11
+	TESTQ  R11, R11
+	JZ     wholeUnbiased
+	VADDPS (R11), Z0, Z0
+	VADDPS 64(R11), Z1, Z1
+	VADDPS 128(R11), Z2, Z2
+	VADDPS 192(R11), Z3, Z3
+
+wholeUnbiased:
+	CMPQ   104(AX), $0x00
+	JE     wholeLinear
+	VPXORD Z13, Z13, Z13
+	VMAXPS Z0, Z13, Z0
+	VMAXPS Z1, Z13, Z1
+	VMAXPS Z2, Z13, Z2
+	VMAXPS Z3, Z13, Z3
+
+wholeLinear:
+	VMOVUPS    Z0, -128(R9)
+	VMOVUPS    Z1, -64(R9)
+	VMOVUPS    Z2, (R9)
+	VMOVUPS    Z3, 64(R9)
+	ADDQ       80(AX), R9
+	PREFETCHT0 -128(R9)
+	PREFETCHT0 -64(R9)
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       $0x04, SI
+	ADDQ       $0x00000180, R8
+	DECQ       CX
+	JNZ        wholeRow
+	VZEROUPPER
+	RET
+
+// func gemmSparse6AVX512(call *int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·gemmSparse6AVX512(SB), NOSPLIT, $0-8
+	MOVQ call+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 48(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 32(AX), R10
+	SUBQ $-128, DI
+	SUBQ $-128, R8
+	SUBQ $-128, R9
+	CMPQ 56(AX), $0x00
+	JNE  first
+	CMPQ 64(AX), $0x00
+	JNE  last
+
+middleRow:
+	MOVL    (SI), AX
+	VMOVUPS -128(R8), Z0
+	VMOVUPS -64(R8), Z1
+	VMOVUPS (R8), Z2
+	VMOVUPS 64(R8), Z3
+	VMOVUPS 128(R8), Z4
+	VMOVUPS 192(R8), Z5
+	CMPQ    R10, AX
+	JE      middleSummed
+
+middlePair:
+	MOVL         (BX)(R10*2), R9
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R9, R11
+	MOVWLZX      R9, R9
+	SHRL         $0x10, R11
+	ADDQ         DI, R9
+	ADDQ         DI, R11
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R9), Z14, Z0
+	VFMADD231PS  -64(R9), Z14, Z1
+	VFMADD231PS  (R9), Z14, Z2
+	VFMADD231PS  64(R9), Z14, Z3
+	VFMADD231PS  128(R9), Z14, Z4
+	VFMADD231PS  192(R9), Z14, Z5
+	VFMADD231PS  -128(R11), Z15, Z0
+	VFMADD231PS  -64(R11), Z15, Z1
+	VFMADD231PS  (R11), Z15, Z2
+	VFMADD231PS  64(R11), Z15, Z3
+	VFMADD231PS  128(R11), Z15, Z4
+	VFMADD231PS  192(R11), Z15, Z5
+	CMPQ         R10, AX
+	JNE          middlePair
+
+middleSummed:
+	VMOVUPS Z0, -128(R8)
+	VMOVUPS Z1, -64(R8)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	VMOVUPS Z4, 128(R8)
+	VMOVUPS Z5, 192(R8)
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000180, R8
+	DECQ    CX
+	JNZ     middleRow
+	VZEROUPPER
+	RET
+
+first:
+	CMPQ 64(AX), $0x00
+	JNE  only
+
+beginRow:
+	MOVL   (SI), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	CMPQ   R10, AX
+	JE     beginSummed
+
+beginPair:
+	MOVL         (BX)(R10*2), R9
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R9, R11
+	MOVWLZX      R9, R9
+	SHRL         $0x10, R11
+	ADDQ         DI, R9
+	ADDQ         DI, R11
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R9), Z14, Z0
+	VFMADD231PS  -64(R9), Z14, Z1
+	VFMADD231PS  (R9), Z14, Z2
+	VFMADD231PS  64(R9), Z14, Z3
+	VFMADD231PS  128(R9), Z14, Z4
+	VFMADD231PS  192(R9), Z14, Z5
+	VFMADD231PS  -128(R11), Z15, Z0
+	VFMADD231PS  -64(R11), Z15, Z1
+	VFMADD231PS  (R11), Z15, Z2
+	VFMADD231PS  64(R11), Z15, Z3
+	VFMADD231PS  128(R11), Z15, Z4
+	VFMADD231PS  192(R11), Z15, Z5
+	CMPQ         R10, AX
+	JNE          beginPair
+
+beginSummed:
+	VMOVUPS Z0, -128(R8)
+	VMOVUPS Z1, -64(R8)
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	VMOVUPS Z4, 128(R8)
+	VMOVUPS Z5, 192(R8)
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000180, R8
+	DECQ    CX
+	JNZ     beginRow
+	VZEROUPPER
+	RET
+
+last:
+endRow:
+	MOVL    (SI), R11
+	VMOVUPS -128(R8), Z0
+	VMOVUPS -64(R8), Z1
+	VMOVUPS (R8), Z2
+	VMOVUPS 64(R8), Z3
+	VMOVUPS 128(R8), Z4
+	VMOVUPS 192(R8), Z5
+	CMPQ    R10, R11
+	JE      endSummed
+
+endPair:
+	MOVL         (BX)(R10*2), R12
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R12, R13
+	MOVWLZX      R12, R12
+	SHRL         $0x10, R13
+	ADDQ         DI, R12
+	ADDQ         DI, R13
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R12), Z14, Z0
+	VFMADD231PS  -64(R12), Z14, Z1
+	VFMADD231PS  (R12), Z14, Z2
+	VFMADD231PS  64(R12), Z14, Z3
+	VFMADD231PS  128(R12), Z14, Z4
+	VFMADD231PS  192(R12), Z14, Z5
+	VFMADD231PS  -128(R13), Z15, Z0
+	VFMADD231PS  -64(R13), Z15, Z1
+	VFMADD231PS  (R13), Z15, Z2
+	VFMADD231PS  64(R13), Z15, Z3
+	VFMADD231PS  128(R13), Z15, Z4
+	VFMADD231PS  192(R13), Z15, Z5
+	CMPQ         R10, R11
+	JNE          endPair
+
+endSummed:
+	CMPQ   88(AX), $0x00
+	JE     endOverwrite
+	VADDPS -128(R9), Z0, Z0
+	VADDPS -64(R9), Z1, Z1
+	VADDPS (R9), Z2, Z2
+	VADDPS 64(R9), Z3, Z3
+	VADDPS 128(R9), Z4, Z4
+	VADDPS 192(R9), Z5, Z5
+
+endOverwrite:
+	MOVQ   96(AX), R11
+	TESTQ  R11, R11
+	JZ     endUnbiased
+	VADDPS (R11), Z0, Z0
+	VADDPS 64(R11), Z1, Z1
+	VADDPS 128(R11), Z2, Z2
+	VADDPS 192(R11), Z3, Z3
+	VADDPS 256(R11), Z4, Z4
+	VADDPS 320(R11), Z5, Z5
+
+endUnbiased:
+	CMPQ   104(AX), $0x00
+	JE     endLinear
+	VPXORD Z13, Z13, Z13
+	VMAXPS Z0, Z13, Z0
+	VMAXPS Z1, Z13, Z1
+	VMAXPS Z2, Z13, Z2
+	VMAXPS Z3, Z13, Z3
+	VMAXPS Z4, Z13, Z4
+	VMAXPS Z5, Z13, Z5
+
+endLinear:
+	VMOVUPS    Z0, -128(R9)
+	VMOVUPS    Z1, -64(R9)
+	VMOVUPS    Z2, (R9)
+	VMOVUPS    Z3, 64(R9)
+	VMOVUPS    Z4, 128(R9)
+	VMOVUPS    Z5, 192(R9)
+	ADDQ       80(AX), R9
+	PREFETCHT0 -128(R9)
+	PREFETCHT0 -64(R9)
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	PREFETCHT0 128(R9)
+	PREFETCHT0 192(R9)
+	ADDQ       $0x04, SI
+	ADDQ       $0x00000180, R8
+	DECQ       CX
+	JNZ        endRow
+	VZEROUPPER
+	RET
+
+only:
+wholeRow:
+	MOVL   (SI), R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	CMPQ   R10, R11
+	JE     wholeSummed
+
+wholePair:
+	MOVL         (BX)(R10*2), R12
+	VBROADCASTSD (DX)(R10*4), Z13
+	MOVL         R12, R13
+	MOVWLZX      R12, R12
+	SHRL         $0x10, R13
+	ADDQ         DI, R12
+	ADDQ         DI, R13
+	VMOVSLDUP    Z13, Z14
+	VMOVSHDUP    Z13, Z15
+	ADDQ         $0x02, R10
+	VFMADD231PS  -128(R12), Z14, Z0
+	VFMADD231PS  -64(R12), Z14, Z1
+	VFMADD231PS  (R12), Z14, Z2
+	VFMADD231PS  64(R12), Z14, Z3
+	VFMADD231PS  128(R12), Z14, Z4
+	VFMADD231PS  192(R12), Z14, Z5
+	VFMADD231PS  -128(R13), Z15, Z0
+	VFMADD231PS  -64(R13), Z15, Z1
+	VFMADD231PS  (R13), Z15, Z2
+	VFMADD231PS  64(R13), Z15, Z3
+	VFMADD231PS  128(R13), Z15, Z4
+	VFMADD231PS  192(R13), Z15, Z5
+	CMPQ         R10, R11
+	JNE          wholePair
+
+wholeSummed:
+	CMPQ   88(AX), $0x00
+	JE     wholeOverwrite
+	VADDPS -128(R9), Z0, Z0
+	VADDPS -64(R9), Z1, Z1
+	VADDPS (R9), Z2, Z2
+	VADDPS 64(R9), Z3, Z3
+	VADDPS 128(R9), Z4, Z4
+	VADDPS 192(R9), Z5, Z5
+
+wholeOverwrite:
+	MOVQ   96(AX), R11
+	TESTQ  R11, R11
+	JZ     wholeUnbiased
+	VADDPS (R11), Z0, Z0
+	VADDPS 64(R11), Z1, Z1
+	VADDPS 128(R11), Z2, Z2
+	VADDPS 192(R11), Z3, Z3
+	VADDPS 256(R11), Z4, Z4
+	VADDPS 320(R11), Z5, Z5
+
+wholeUnbiased:
+	CMPQ   104(AX), $0x00
+	JE     wholeLinear
+	VPXORD Z13, Z13, Z13
+	VMAXPS Z0, Z13, Z0
+	VMAXPS Z1, Z13, Z1
+	VMAXPS Z2, Z13, Z2
+	VMAXPS Z3, Z13, Z3
+	VMAXPS Z4, Z13, Z4
+	VMAXPS Z5, Z13, Z5
+
+wholeLinear:
+	VMOVUPS    Z0, -128(R9)
+	VMOVUPS    Z1, -64(R9)
+	VMOVUPS    Z2, (R9)
+	VMOVUPS    Z3, 64(R9)
+	VMOVUPS    Z4, 128(R9)
+	VMOVUPS    Z5, 192(R9)
+	ADDQ       80(AX), R9
+	PREFETCHT0 -128(R9)
+	PREFETCHT0 -64(R9)
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	PREFETCHT0 128(R9)
+	PREFETCHT0 192(R9)
+	ADDQ       $0x04, SI
+	ADDQ       $0x00000180, R8
+	DECQ       CX
+	JNZ        wholeRow
+	VZEROUPPER
+	RET
+
 // func gemmTranspose8AVX2(dst []float32, ldDst int, src []float32, ld int, depth int)
 // Requires: AVX
 TEXT ·gemmTranspose8AVX2(SB), NOSPLIT, $0-72

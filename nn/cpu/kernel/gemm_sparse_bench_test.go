@@ -33,7 +33,7 @@ func BenchmarkGemmSparse(b *testing.B) {
 		{"vgg16/weights", 4096, 4096, 128, "TN", false},
 		{"vgg16/weights-of-x", 4096, 4096, 128, "TN", true},
 	} {
-		for _, density := range []float64{0.25, 0.35, 0.5, 0.6} {
+		for _, density := range []float64{0.25, 0.35, 0.5, 0.6, 0.7, 0.8} {
 			b.Run(fmt.Sprintf("%s/%.2f", s.name, density), func(b *testing.B) { s.run(b, p, density) })
 		}
 	}

@@ -19,6 +19,21 @@ func gemmSparse8AVX2(call *int)
 //go:noescape
 func gemmSparse12AVX2(call *int)
 
+// gemmSparse2AVX512 multiplies rows of A, as lists, by 2 vectors of a panel of B. call points to the first field of a sparseCall.
+//
+//go:noescape
+func gemmSparse2AVX512(call *int)
+
+// gemmSparse4AVX512 multiplies rows of A, as lists, by 4 vectors of a panel of B. call points to the first field of a sparseCall.
+//
+//go:noescape
+func gemmSparse4AVX512(call *int)
+
+// gemmSparse6AVX512 multiplies rows of A, as lists, by 6 vectors of a panel of B. call points to the first field of a sparseCall.
+//
+//go:noescape
+func gemmSparse6AVX512(call *int)
+
 // gemmTranspose8AVX2 writes value (j, k) of src to dst[k*ldDst + j], for 8 rows j and depth columns k of src.
 //
 //go:noescape
