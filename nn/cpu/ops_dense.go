@@ -133,12 +133,20 @@ func (l *lowering) product(kind string, n *nn.Node, out, dy, other *nn.Value, we
 	}
 }
 
-// besideColumns is the width of weights up to which what the optimiser changes,
-// short rows that lie apart, is fetched by the product while it computes a tile's
-// gradient; for wider ones each row fetches the next. On AVX2 the first gained
-// at widths of 1152 to 4096 and lost 4 to 8 % at conv1d's 36,864
-// (docs/benchmarks.md); AVX-512 has been measured with the second alone.
+// besideColumns is the width of weights up to which what the optimiser changes, short rows that lie apart, is
+// fetched by the product while it computes a tile's gradient.
 const besideColumns = 1 << 14
+
+// besides decides how what the optimiser changes of weights of s rows and f columns is fetched: by the product
+// that computes their gradient, and how far ahead by the optimiser itself. On AVX2 the product gained at widths
+// of 1152 to 4096 and lost 4 to 8 % at conv1d's 36,864; on AVX-512 it gained there also, where Strassen's
+// algorithm finishes a few rows at a time (docs/benchmarks.md).
+func (l *lowering) besides(s, f int) (ahead int, byProduct bool) {
+	if f <= besideColumns {
+		return 0, true
+	}
+	return f, kernel.Path() == kernel.AVX512 && kernel.StrassenFits(s, f, l.p.Model.Batch)
+}
 
 // productUpdate makes the op that computes the gradient dW = dyᵀ x of the
 // weights w and updates them part by part: the gradient never reaches memory.
@@ -157,10 +165,9 @@ func (l *lowering) productUpdate(product op, w, dy, x *nn.Value) op {
 	}
 	product.bind = func(b *binder) func() {
 		ds, xs, u := b.ref(dy), b.ref(x), newUpdater(b.s, w)
-		ahead := f
+		ahead, together := l.besides(s, f)
 		var beside []kernel.Matrix
-		if kernel.Path() != kernel.AVX512 && f <= besideColumns {
-			ahead = 0
+		if together {
 			for _, part := range append([][]float32{u.w}, u.state...) {
 				beside = append(beside, kernel.Matrix{Data: part, Stride: f})
 			}

@@ -7,11 +7,22 @@ import "unsafe"
 type stream struct {
 	x                  Matrix
 	start, width, rows int
+	other              [2]int // see microCall.aheadOther
 }
 
 // maxStreams is the number of streams at most: the operands and Epilogue.Beside, or a
 // sum of two quarters of A and a packed block of B.
 const maxStreams = 2 + maxBeside
+
+// fetch asks for the part of s that falls to count rows of all, from row i on.
+func (s *stream) fetch(i, count, all int) {
+	from, to := s.rows*i/all, s.rows*(i+count)/all
+	if from == to {
+		return
+	}
+	at := address(s.x.Data) + uintptr(4*(s.start+from*s.x.Stride))
+	fetchLines(at, to-from, ceilDiv(int(at%cacheLine)+4*s.width, cacheLine), 4*s.x.Stride)
+}
 
 // append appends the stream to list, and for an operand that is a sum of two the
 // stream of the second.
@@ -32,12 +43,18 @@ func (s *stream) lines() int { return s.rows * (4*s.width/cacheLine + 1) }
 // ahead appends to list what is read after panel p of A, rows from row i on: it
 // is panel g of count that were packed together.
 func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p int) []stream {
-	if t.i1-t.i0 > fewRows || j.packed != nil {
+	if t.ending && len(j.epilogue.Beside) > 0 {
+		return j.aheadEnd(list, t, i+rows*(count-g), rows)
+	}
+	if t.ending || t.i1-t.i0 > fewRows || j.packed != nil {
 		if j.packed != nil {
 			list = append(list, j.aheadPacked(t, p+1, rows))
 		} else {
 			list = j.aheadA(t, i, rows, g, count).append(list)
 		}
+	}
+	if t.ending {
+		return list // B's turn for every panel
 	}
 	if j.strassen {
 		return append(list, j.aheadStrassenB(t, i, rows))
@@ -90,6 +107,26 @@ func (j *gemmJob) aheadB(t *block, i, rows int) stream {
 	return stream{x: j.b, start: (k0+at)*j.b.Stride + j0, width: width, rows: end - at}
 }
 
+// aheadEnd is a part of what the matrices beside C have at the rows of the quarters from row next on, in
+// Strassen's last block: those of the next panel, a seventh for each product.
+func (j *gemmJob) aheadEnd(list []stream, t *block, next, rows int) []stream {
+	beside := j.epilogue.Beside
+	first := beside[0]
+	part := stream{x: first, width: t.j1 - t.j0}
+	for i := range beside[1:] {
+		part.other[i] = int(address(beside[1+i].Data) - address(first.Data))
+	}
+	from, to := rows*t.product/len(strassen), rows*(t.product+1)/len(strassen)
+	for q := range 4 {
+		part.start, part.rows = (q/2*j.m+next+from)*first.Stride+q%2*j.n+t.j0, to-from
+		list = append(list, part)
+	}
+	return list
+}
+
+// address returns where the values lie.
+func address(x []float32) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(x))) }
+
 // micro multiplies a panel of A by the panels of B. Each stream is fetched
 // during a part of them in proportion to its length.
 func (j *gemmJob) micro(call *microCall, rows int, streams []stream) {
@@ -126,8 +163,9 @@ func (j *gemmJob) micro(call *microCall, rows int, streams []stream) {
 
 // fetch makes the micro-kernel walk over s.
 func (call *microCall) fetch(s *stream) {
-	address := uintptr(unsafe.Pointer(unsafe.SliceData(s.x.Data))) + uintptr(4*s.start)
-	call.ahead = address &^ (cacheLine - 1)
-	call.aheadLines = max(1, ceilDiv(int(address%cacheLine)+4*s.width, cacheLine))
+	at := address(s.x.Data) + uintptr(4*s.start)
+	call.ahead = at &^ (cacheLine - 1)
+	call.aheadLines = max(1, ceilDiv(int(at%cacheLine)+4*s.width, cacheLine))
 	call.aheadJump = 4*s.x.Stride - call.aheadLines*cacheLine
+	call.aheadOther = s.other
 }

@@ -29,8 +29,8 @@ var avx512Gemm = gemmISA{
 // The assembly takes the addresses of a microCall's and a sumsCall's first fields and
 // counts on their layouts.
 var (
-	_ = [1]struct{}{}[unsafe.Sizeof(microCall{})-14*8]
-	_ = [1]struct{}{}[unsafe.Sizeof(sumsCall{})-9*8]
+	_ = [1]struct{}{}[unsafe.Sizeof(microCall{})-16*8]
+	_ = [1]struct{}{}[unsafe.Sizeof(sumsCall{})-10*8]
 )
 
 // The micro-kernels by layout of the panel of A (rows, columns) and its rows.
@@ -84,3 +84,6 @@ func packRowsAVX512(dst []float32, panel, step int, src []float32, ld, depth, wi
 	}
 	gemmPackBAVX512(dst, panel, step, src, ld, depth, width, panels, last)
 }
+
+// fetchLines asks for lines of memory from address on, of each of rows that are step bytes apart.
+func fetchLines(address uintptr, rows, lines, step int) { gemmFetchAVX2(address, rows, lines, step) }

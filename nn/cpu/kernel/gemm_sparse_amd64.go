@@ -26,6 +26,3 @@ func copyPanel(panel, src []float32, ld, depth, cols int) {
 	panels := ceilDiv(cols, 16)
 	gemmPackBAVX2(panel, 16, sparseCols, src, ld, depth, 16, panels, cols-(panels-1)*16)
 }
-
-// fetchLines asks for lines of memory from address on, of each of rows that are step bytes apart.
-func fetchLines(address uintptr, rows, lines, step int) { gemmFetchAVX2(address, rows, lines, step) }

@@ -11,5 +11,3 @@ func transpose8(_ []float32, _ int, _ []float32, _, _ int) {
 }
 
 func copyPanel(_, _ []float32, _, _, _ int) { panic("kernel: no product that skips zeros") }
-
-func fetchLines(uintptr, int, int, int) { panic("kernel: no product that skips zeros") }

@@ -1,7 +1,5 @@
 package kernel
 
-import "unsafe"
-
 // sparseTile is a tile, rows [i0, i1) and columns [j0, j1) of C, and its memory.
 type sparseTile struct {
 	task, worker   int
@@ -118,17 +116,6 @@ func (j *sparseJob) next(t *sparseTile, k int) stream {
 		return stream{x: j.b, start: j0*j.b.Stride + k, width: depth, rows: j1 - j0}
 	}
 	return stream{x: j.b, start: k*j.b.Stride + j0, width: j1 - j0, rows: depth}
-}
-
-// fetch asks for the part of s that falls to count rows of all, from row i on.
-func (s *stream) fetch(i, count, all int) {
-	from, to := s.rows*i/all, s.rows*(i+count)/all
-	if from == to {
-		return
-	}
-	address := uintptr(unsafe.Pointer(unsafe.SliceData(s.x.Data))) + uintptr(4*(s.start+from*s.x.Stride))
-	lines := ceilDiv(int(address%cacheLine)+4*s.width, cacheLine)
-	fetchLines(address, to-from, lines, 4*s.x.Stride)
 }
 
 // pack packs a panel of B: products [k, k+depth), columns [j0, j1).

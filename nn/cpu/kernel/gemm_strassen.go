@@ -217,19 +217,11 @@ func (j *gemmJob) strassenStrip(task, worker int) {
 	t := &block{worker: worker, j0: task * j.grid.cols}
 	t.j1 = min(t.j0+j.grid.cols, j.n)
 	call := j.callFor(t)
-	cols := t.j1 - t.j0
 	w := j.strassenMemory(t)
 	for t.i0 = 0; t.i0 < j.m; t.i0 = t.i1 {
 		t.i1 = min(t.i0+j.grid.rows, j.m)
 		for t.k0 = 0; t.k0 < j.k; t.k0 += j.block {
 			j.strassenBlock(call, t, w)
-		}
-		var m [len(strassen)][]float32
-		for i := range t.i1 - t.i0 {
-			for q := range m {
-				m[q] = w.sums[q*w.size+i*t.ldc:][:cols]
-			}
-			j.strassenRow(t, t.i0+i, &m)
 		}
 	}
 }
@@ -269,7 +261,11 @@ func (j *gemmJob) strassenBlock(call *microCall, t *block, w *strassenMemory) {
 		w.holds[at] = t.k0
 	}
 	next := t.k0 + j.block
-	pack := next < j.k && w.holds[1-at] != next
+	if t.ending = next >= j.k; t.ending {
+		j.endBlock(call, t, w, packed)
+		return
+	}
+	pack := w.holds[1-at] != next
 	for t.product = range strassen {
 		q := t.product
 		t.a, t.c = j.strassenA(q), w.sums[q*w.size:]
@@ -281,6 +277,28 @@ func (j *gemmJob) strassenBlock(call *microCall, t *block, w *strassenMemory) {
 	}
 	if pack {
 		w.holds[1-at] = next
+	}
+}
+
+// endBlock adds the last block to the seven products of a tile, panel of A by panel, and
+// takes the rows of each to the quarters of C while they are in the second-level cache:
+// what Epilogue.Tile reads from memory comes with the work for all panels, not after it.
+func (j *gemmJob) endBlock(call *microCall, t *block, w *strassenMemory, packed []float32) {
+	var m [len(strassen)][]float32
+	for i, p := t.i0, 0; i < t.i1; {
+		rows, count := j.group(t, i)
+		for t.product = range strassen {
+			t.a, t.c = j.strassenA(t.product), w.sums[t.product*w.size:]
+			j.setBlock(call, packed[t.product*w.sizeB:], t, t.k0 > 0)
+			j.panelsOf(call, w.a, t, i, rows, count, p)
+		}
+		for end := i + rows*count; i < end; i++ {
+			for q := range m {
+				m[q] = w.sums[q*w.size+(i-t.i0)*t.ldc:][:t.j1-t.j0]
+			}
+			j.strassenRow(t, i, &m)
+		}
+		p += count
 	}
 }
 

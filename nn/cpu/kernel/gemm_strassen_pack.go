@@ -1,13 +1,14 @@
 package kernel
 
 // The right operands of the seven products are made together, so that B is read
-// once: gemmISA.sums adds the values of the four quarters, panel by panel.
+// once: gemmISA.sums adds the values of the four quarters, in a panel row after row.
 
 // sumsCall is what gemmISA.sums reads. The assembly knows the order and that every
 // field takes 8 bytes (gen/strassen.go).
 type sumsCall struct {
 	x       [4]*float32 // values of the quarters 11, 12, 21, 22
-	panels  int         // groups of nr values, at least 1
+	stepX   int         // bytes from one group of nr values to the next, in x
+	groups  int         // at least 1
 	dst     *float32    // of the first product
 	product int         // bytes from one product's values to the next one's
 	step    int         // bytes from one group to the next, in dst
@@ -15,14 +16,14 @@ type sumsCall struct {
 }
 
 const (
-	// sumsAhead is the number of rows of B from what is read to what is fetched.
-	sumsAhead = 8
+	// sumsRows is the number of rows of B that are summed panel by panel: a row's panels, which lie a
+	// multiple of 4 KB apart in memory, share their places in the first-level cache, and written one
+	// after the other they would drive each other out. The rows after them are fetched meanwhile.
+	sumsRows = 8
 
-	// sumsDepth is the number of products of a transposed B that are summed before
-	// they are transposed, in the first-level cache, and sumsStride what a row of
-	// them takes: rows of a power of two would share their places in it.
-	sumsDepth  = 64
-	sumsStride = sumsDepth + 16
+	// sumsDepth is the number of products of a transposed B that are transposed before
+	// they are summed, in the first-level cache.
+	sumsDepth = 32
 )
 
 // packStrassenB packs a part of a block of the right operands of all products,
@@ -32,55 +33,82 @@ func (j *gemmJob) packStrassenB(dst []float32, w *strassenMemory, t *block, k0, 
 		j.packStrassenTransposed(dst, w, t, k0, k1, piece, pieces)
 		return
 	}
-	nr, stride := j.isa.nr, j.b.Stride
+	isa, nr, stride, width := j.isa, j.isa.nr, j.b.Stride, t.j1-t.j0
 	begin, end := (k1-k0)*piece/pieces, (k1-k0)*(piece+1)/pieces
 	s := &w.sums7
-	s.product, s.step, s.ahead = 4*w.sizeB, 4*nr*j.isa.kc, 4*sumsAhead*stride
-	for k := begin; k < end; k++ {
-		j.sums(w, (k0+k)*stride+t.j0, t.j1-t.j0, dst[k*nr:])
-	}
-}
-
-// packStrassenTransposed is packStrassenB for a transposed B, of which a piece is a
-// number of panels.
-func (j *gemmJob) packStrassenTransposed(dst []float32, w *strassenMemory, t *block, k0, k1, piece, pieces int) {
-	isa, nr, stride, width := j.isa, j.isa.nr, j.b.Stride, t.j1-t.j0
-	panels := ceilDiv(width, nr)
-	size := nr*sumsStride + cacheLine/4
-	s := &w.sums7
-	s.product, s.step, s.ahead = 4*size, 4*nr, 4*sumsDepth
-	for p := panels * piece / pieces; p < panels*(piece+1)/pieces; p++ {
-		for k := k0; k < k1; k += sumsDepth {
-			depth := min(sumsDepth, k1-k)
-			for r := range min(nr, width-p*nr) {
-				j.sums(w, (t.j0+p*nr+r)*stride+k, depth, w.stage[r*sumsStride:])
+	s.product, s.stepX, s.step, s.ahead = 4*w.sizeB, 4*stride, 4*nr, 4*sumsRows*stride
+	for k := begin; k < end; k += sumsRows {
+		s.groups = min(sumsRows, end-k)
+		at := (k0+k)*stride + t.j0
+		for p := 0; p < width/nr; p++ {
+			s.dst = &dst[p*nr*isa.kc+k*nr]
+			for q := range s.x {
+				s.x[q] = &w.quarters[q][at+p*nr]
 			}
-			for q := range strassen {
-				isa.packTransposed(dst[q*w.sizeB+p*nr*isa.kc+(k-k0)*nr:], w.stage[q*size:], sumsStride, depth)
+			isa.sums(s)
+		}
+		for i := width / nr * nr; i < width; i++ {
+			for r := range s.groups {
+				from := at + r*stride + i
+				to := &dst[i/nr*nr*isa.kc+(k+r)*nr+i%nr]
+				sevenSums(to, w.sizeB, w.quarters[0][from], w.quarters[1][from], w.quarters[2][from], w.quarters[3][from])
 			}
 		}
 	}
 }
 
-// sumsStage returns the values of strassenMemory.stage.
-func (j *gemmJob) sumsStage() int { return len(strassen) * (j.isa.nr*sumsStride + cacheLine/4) }
-
-// sums makes n values of each product's right operand from those of the quarters of B
-// from index at on. dst is the first product's place.
-func (j *gemmJob) sums(w *strassenMemory, at, n int, dst []float32) {
-	s, nr := &w.sums7, j.isa.nr
-	s.panels, s.dst = n/nr, &dst[0]
-	for i := range s.x {
-		s.x[i] = &w.quarters[i][at]
-	}
-	if s.panels > 0 {
-		j.isa.sums(s)
-	}
-	for i := s.panels * nr; i < n; i++ {
-		to := s.panels*s.step/4 + i - s.panels*nr
-		sevenSums(&dst[to], s.product/4, w.quarters[0][at+i], w.quarters[1][at+i], w.quarters[2][at+i], w.quarters[3][at+i])
+// packStrassenTransposed is packStrassenB for a transposed B, of which a piece is a
+// number of panels: the four quarters' parts are transposed, and then added.
+func (j *gemmJob) packStrassenTransposed(dst []float32, w *strassenMemory, t *block, k0, k1, piece, pieces int) {
+	isa, nr := j.isa, j.isa.nr
+	panels := ceilDiv(t.j1-t.j0, nr)
+	s := &w.sums7
+	s.product, s.stepX, s.step, s.ahead = 4*w.sizeB, 4*nr, 4*nr, 0
+	for p := panels * piece / pieces; p < panels*(piece+1)/pieces; p++ {
+		for k := k0; k < k1; k += sumsDepth {
+			depth := min(sumsDepth, k1-k)
+			nextP, nextK := p, k+depth
+			if nextK == k1 {
+				nextP, nextK = p+1, k0
+			}
+			for q := range w.quarters {
+				j.fetchPanel(w, q, t.j0+nextP*nr, min(nr, t.j1-t.j0-nextP*nr), nextK)
+				to := w.stage[q*sumsDepth*nr:]
+				j.transposePanel(to, w, q, t.j0+p*nr, min(nr, t.j1-t.j0-p*nr), k, depth)
+				s.x[q] = &to[0]
+			}
+			s.groups, s.dst = depth, &dst[p*nr*isa.kc+(k-k0)*nr]
+			isa.sums(s)
+		}
 	}
 }
+
+// fetchPanel fetches what transposePanel reads.
+func (j *gemmJob) fetchPanel(w *strassenMemory, q, col, cols, k int) {
+	if cols > 0 {
+		part := stream{x: Matrix{Data: w.quarters[q], Stride: j.b.Stride}, start: col*j.b.Stride + k, width: sumsDepth, rows: cols}
+		part.fetch(0, 1, 1)
+	}
+}
+
+// transposePanel packs a panel of quarter q, columns [col, col+cols) and products
+// [k, k+depth), of a transposed B. What it leaves beyond the columns is arbitrary.
+func (j *gemmJob) transposePanel(to []float32, w *strassenMemory, q, col, cols, k, depth int) {
+	nr, stride := j.isa.nr, j.b.Stride
+	from := w.quarters[q][col*stride+k:]
+	if cols < nr {
+		temp := w.stage[len(w.quarters)*sumsDepth*nr:]
+		for r := range cols {
+			copy(temp[r*sumsDepth:][:depth], from[r*stride:])
+		}
+		from, stride = temp, sumsDepth
+	}
+	j.isa.packTransposed(to, from, stride, depth)
+}
+
+// sumsStage returns the values of strassenMemory.stage: a part of a panel of each
+// quarter, and of the rows of one.
+func (j *gemmJob) sumsStage() int { return (len(strassenMemory{}.quarters) + 1) * sumsDepth * j.isa.nr }
 
 // sevenSums sets the values of the seven right operands, product values apart.
 func sevenSums(dst *float32, product int, x00, x01, x10, x11 float32) {
@@ -91,10 +119,10 @@ func sevenSums(dst *float32, product int, x00, x01, x10, x11 float32) {
 
 // sumsPortable is gemmISA.sums of panels of nr values.
 func sumsPortable(nr int, s *sumsCall) {
-	for p := range s.panels {
+	for p := range s.groups {
 		dst := after(s.dst, p*s.step/4)
 		for i := range nr {
-			from := func(q int) float32 { return *after(s.x[q], p*nr+i) }
+			from := func(q int) float32 { return *after(s.x[q], p*s.stepX/4+i) }
 			sevenSums(after(dst, i), s.product/4, from(0), from(1), from(2), from(3))
 		}
 	}

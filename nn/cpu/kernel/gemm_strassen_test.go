@@ -26,6 +26,7 @@ func (p *product) runStrassen(threads *pool.Pool, tile bool) []float32 {
 			copy(inner[(row+r)*p.ldc+col:][:cols], part[r*ldc:])
 		}
 	}
+	e.Beside = []Matrix{{Data: inner, Stride: p.ldc}, {Data: inner, Stride: p.ldc}}
 	gemmStrassen(threads, gemmPaths[path], p.m, p.n, p.k, p.a, p.b, nil, 0, e)
 	return c
 }

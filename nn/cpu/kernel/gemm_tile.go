@@ -67,6 +67,7 @@ type microCall struct {
 	ahead      uintptr
 	aheadLines int
 	aheadJump  int
+	aheadOther [2]int // with each line those so many bytes on, on AVX-512
 }
 
 // block is a block of products of a tile: rows [i0, i1) and columns [j0, j1) of
@@ -80,6 +81,7 @@ type block struct {
 	a              Matrix    // the left operand
 	nextB          []float32 // the packed right operand of the next product of Strassen's
 	product        int       // of the seven of Strassen's
+	ending         bool      // the block's products are computed panel by panel, see endBlock
 	stage          []float32 // memory for sums of rows of A: see packSumA
 
 	// Row i of the tile is at c[(i-i0)*step], ldc values from the next.
@@ -123,6 +125,16 @@ func (j *gemmJob) callFor(t *block) *microCall {
 // blockOf computes a block of products of a tile, or adds it to what is there. bBuf
 // has the packed columns of B.
 func (j *gemmJob) blockOf(call *microCall, aBuf, bBuf []float32, t *block, add bool) {
+	j.setBlock(call, bBuf, t, add)
+	for i, p := t.i0, 0; i < t.i1; {
+		rows, count := j.group(t, i)
+		j.panelsOf(call, aBuf, t, i, rows, count, p)
+		i, p = i+rows*count, p+count
+	}
+}
+
+// setBlock sets what is the same in all micro-tiles of a block.
+func (j *gemmJob) setBlock(call *microCall, bBuf []float32, t *block, add bool) {
 	call.k = ceilDiv(t.depth, j.isa.per)
 	call.b = &bBuf[0]
 	call.accumulate = 0
@@ -136,7 +148,6 @@ func (j *gemmJob) blockOf(call *microCall, aBuf, bBuf []float32, t *block, add b
 	if t.final && j.epilogue.ReLU {
 		call.relu = 1
 	}
-	j.blockRows(call, aBuf, t)
 }
 
 // place says where the values of a tile go and returns the worker's memory for
@@ -190,35 +201,35 @@ func (j *gemmJob) result(t *block, i int) (c []float32, ldc int) {
 	return t.c[(i-t.i0)*t.step:], t.ldc
 }
 
-// blockRows multiplies the rows of a block, in panels of nearly equal height,
-// by the packed columns of B.
-func (j *gemmJob) blockRows(call *microCall, aBuf []float32, t *block) {
-	isa := j.isa
-	group := 1
+// group returns the height of the panel that begins at row i of a tile, and how many of
+// that height are packed together.
+func (j *gemmJob) group(t *block, i int) (rows, count int) {
+	rows, equal := j.cut(t, i)
 	if j.a.Trans && j.packed == nil {
-		group = isa.group
+		return rows, min(j.isa.group, equal)
 	}
+	return rows, 1
+}
+
+// panelsOf multiplies count panels of A of equal height, the first at row i and panel p
+// of the tile, by the packed columns of B.
+func (j *gemmJob) panelsOf(call *microCall, aBuf []float32, t *block, i, rows, count, p int) {
 	var streams [maxStreams]stream
-	for i, p := t.i0, 0; i < t.i1; {
-		rows, equal := j.cut(t, i)
-		count := min(group, equal)
-		packed := aBuf
-		if j.packed != nil {
-			packed = j.packed[j.panelAt(t, p):]
-		} else if t.depth > 0 {
-			j.packA(aBuf, t, i, rows, count)
+	packed := aBuf
+	if j.packed != nil {
+		packed = j.packed[j.panelAt(t, p):]
+	} else if t.depth > 0 {
+		j.packA(aBuf, t, i, rows, count)
+	}
+	for g := range count {
+		call.a = &packed[g*j.isa.aStep*j.isa.kc]
+		c, ldc := j.result(t, i)
+		call.c, call.ldc = &c[0], 4*ldc
+		j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g))
+		if t.final && j.epilogue.Tile != nil {
+			j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, ldc, t.worker)
 		}
-		for g := range count {
-			call.a = &packed[g*isa.aStep*isa.kc]
-			c, ldc := j.result(t, i)
-			call.c, call.ldc = &c[0], 4*ldc
-			j.micro(call, rows, j.ahead(streams[:0], t, i, rows, g, count, p+g))
-			if t.final && j.epilogue.Tile != nil {
-				j.epilogue.Tile(i, rows, t.j0, t.j1-t.j0, c, ldc, t.worker)
-			}
-			i += rows
-		}
-		p += count
+		i += rows
 	}
 }
 

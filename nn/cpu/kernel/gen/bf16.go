@@ -18,7 +18,7 @@ const bf16KC = 512
 // pairs is the product of pairs of bfloat16: what avx512 is for float32, with
 // a pair where that has a value. Its micro-kernels ask for memory more often,
 // since they need twice as much of it in the same time.
-var pairs = isa{name: "BF16", lanes: 16, rows: avx512.rows, aStep: avx512.aStep, kc: bf16KC, chunk: 3, walks: 1,
+var pairs = isa{name: "BF16", lanes: 16, rows: avx512.rows, aStep: avx512.aStep, kc: bf16KC, chunk: 3, early: 8, walks: 1,
 	regs: avx512.regs, multiply: vdpbf16ps, per: 2}
 
 // Registers of the packing loops beside those of transpose16 that are free

@@ -24,6 +24,7 @@ type isa struct {
 	aStep int           // values between two k of a panel of A packed by columns
 	kc    int           // values between the rows of a panel of A packed by rows
 	chunk int           // products between two prefetches, in a loop of one product a turn
+	early int           // chunks from the fetching of a row of C to its use
 	turn  int           // or products in a turn of the loop, see turns,
 	walks int           // lines that are fetched at a time
 	regs  []VecPhysical // vector registers
@@ -33,9 +34,9 @@ type isa struct {
 }
 
 var (
-	avx2 = isa{"AVX2", 8, 6, 8, gemmKC, 0, 8, 1, []VecPhysical{
+	avx2 = isa{"AVX2", 8, 6, 8, gemmKC, 0, 0, 8, 1, []VecPhysical{
 		Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9, Y10, Y11, Y12, Y13, Y14, Y15}, fma, 1}
-	avx512 = isa{"AVX512", 16, 14, 16, gemmKC, 6, 0, 1, []VecPhysical{
+	avx512 = isa{"AVX512", 16, 14, 16, gemmKC, 6, 4, 0, 1, []VecPhysical{
 		Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
 		Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31}, fma, 1}
 )
@@ -97,6 +98,7 @@ const (
 	callAhead
 	callAheadLines
 	callAheadJump
+	callAheadOther
 )
 
 // micro writes the micro-kernel for a panel of the given number of rows of A,
@@ -120,7 +122,11 @@ func (v isa) micro(rows int, columns bool) {
 	Label("panel")
 	a, b, k := load(callA), GP64(), load(callK)
 	MOVQ(bPanel, b)
-	row := v.fetchResult(rows, c, ldc)
+	row := GP64()
+	MOVQ(c, row)
+	if v.turn > 0 {
+		v.fetchResult(rows, row, ldc)
+	}
 	for r := range rows {
 		v.zero(v.acc(r, 0))
 		v.zero(v.acc(r, 1))
@@ -136,6 +142,13 @@ func (v isa) micro(rows int, columns bool) {
 		walks++
 		for i := range v.walks {
 			PREFETCHT1(Mem{Base: ahead, Disp: 64 * i})
+		}
+		if v.turn == 0 {
+			for i := range 2 {
+				other := GP64()
+				MOVQ(field(callAheadOther+8*i), other)
+				PREFETCHT1(Mem{Base: ahead, Index: other, Scale: 1})
+			}
 		}
 		ADDQ(immediate(64*v.walks), ahead)
 		if v.walks == 1 {
@@ -159,7 +172,7 @@ func (v isa) micro(rows int, columns bool) {
 	if v.turn > 0 {
 		v.turns(k, walk, products)
 	} else {
-		v.chunks(k, row, walk, products)
+		v.chunks(rows, k, row, ldc, walk, products)
 	}
 
 	Label("summed")
@@ -172,31 +185,31 @@ func (v isa) micro(rows int, columns bool) {
 	RET()
 }
 
-// fetchResult prefetches what the rows of C from c hold, and returns a register
-// that may be used again. Rows of C rarely begin with a cache line, so that the
-// columns of AVX2 lie in two: the second is fetched, the first was the second of
-// the panel before.
-func (v isa) fetchResult(rows int, c, ldc Register) GPVirtual {
-	row := GP64()
-	MOVQ(c, row)
+// fetchResult prefetches what the rows of C from row on hold. Rows of C rarely begin with
+// a cache line, so that the columns of AVX2 lie in two: the second is fetched, the first was
+// the second of the panel before. It changes row.
+func (v isa) fetchResult(rows int, row, ldc Register) {
 	for r := range rows {
-		if v.lanes == 8 {
-			PREFETCHT0(Mem{Base: row, Disp: 2*v.bytes() - 4})
-		} else {
-			PREFETCHT0(Mem{Base: row})
-			PREFETCHT0(Mem{Base: row, Disp: v.bytes()})
-		}
+		PREFETCHT0(Mem{Base: row, Disp: 2*v.bytes() - 4})
 		if r < rows-1 {
 			ADDQ(ldc, row)
 		}
 	}
-	return row
 }
 
-// chunks is the loop over k products, one a turn, with a walk before each chunk.
-func (v isa) chunks(k, left Register, walk func(), products func(n int)) {
+// chunks is the loop over k products, one a turn, with a walk before each chunk. The last
+// chunks fetch a row of C each, from row on: all at once would take the places in which
+// the first-level cache waits for lines, and B's would have to wait.
+func (v isa) chunks(rows int, k, row, ldc Register, walk func(), products func(n int)) {
+	left := GP64()
 	Label("chunk")
 	walk()
+	CMPQ(k, U32(uint32(v.chunk*(rows+v.early))))
+	JG(LabelRef("far"))
+	PREFETCHT0(Mem{Base: row})
+	PREFETCHT0(Mem{Base: row, Disp: v.bytes()})
+	ADDQ(ldc, row)
+	Label("far")
 	MOVQ(k, left)
 	CMPQ(k, Imm(uint64(v.chunk)))
 	JLE(LabelRef("product"))

@@ -14,6 +14,7 @@ const (
 	sumsX01
 	sumsX10
 	sumsX11
+	sumsStepX
 	sumsPanels
 	sumsDst
 	sumsProduct
@@ -21,9 +22,9 @@ const (
 	sumsAhead
 )
 
-// sumsStores is the number of rows of a panel from what is stored to what is fetched
-// to be stored to.
-const sumsStores = 4
+// sumsStores returns the bytes of a panel from what is stored to what is fetched to be
+// stored to: 4 of its rows on AVX2, and 8 of twice the width on AVX-512.
+func (v isa) sumsStores() int { return v.lanes * v.lanes * 4 }
 
 // strassen writes the loop that makes the right operands of Strassen's seven products.
 func strassen() {
@@ -41,7 +42,7 @@ func (v isa) sums() {
 	call := Load(Param("call"), GP64())
 	load := func(disp int) GPVirtual { r := GP64(); MOVQ(Mem{Base: call, Disp: disp}, r); return r }
 	quarters := []GPVirtual{load(sumsX00), load(sumsX01), load(sumsX10), load(sumsX11)}
-	panels, dst, product, step, ahead := load(sumsPanels), load(sumsDst), load(sumsProduct), load(sumsStep), load(sumsAhead)
+	stepX, panels, dst, product, step, ahead := load(sumsStepX), load(sumsPanels), load(sumsDst), load(sumsProduct), load(sumsStep), load(sumsAhead)
 	dst3, dst6 := GP64(), GP64() // of the fourth product and of the seventh
 	LEAQ(Mem{Base: dst, Index: product, Scale: 2}, dst3)
 	ADDQ(product, dst3)
@@ -59,13 +60,15 @@ func (v isa) sums() {
 		}
 	}
 	for _, d := range to {
-		PREFETCHT0(d.Offset(sumsStores * 2 * v.bytes()))
+		for line := 0; line < 2*v.bytes(); line += 64 {
+			PREFETCHT0(d.Offset(v.sumsStores() + line))
+		}
 	}
 	for h := range 2 {
 		v.sevenSums(quarters, to, h*v.bytes())
 	}
 	for _, q := range quarters {
-		ADDQ(immediate(2*v.bytes()), q)
+		ADDQ(stepX, q)
 	}
 	for _, d := range []GPVirtual{dst, dst3, dst6} {
 		ADDQ(step, d)

@@ -71,7 +71,7 @@ var (
 // just before but come from a cache that all cores share, or from memory.
 func wino(f *vecFile) {
 	for _, v := range []isa{avx2, avx512} {
-		v.name, v.chunk = "Wino"+v.name, 2
+		v.name, v.chunk, v.early = "Wino"+v.name, 2, 12
 		if v.lanes == 8 {
 			maskTable()
 			v.walks = 2
