@@ -275,7 +275,7 @@ DATA tail<>+508(SB)/4, $0x00000000
 GLOBL tail<>(SB), RODATA|NOPTR, $512
 
 // func chanSumAVX512(acc []float32, x []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanSumAVX512(SB), NOSPLIT, $16-64
 	MOVQ  x_base+24(FP), SI
 	MOVQ  acc_base+0(FP), DI
@@ -300,22 +300,28 @@ quad:
 	MOVQ  (SP), R8
 	TESTQ R8, R8
 	JE    rest2
+	XORQ  R9, R9
 
 columns1:
-	VMOVUPS (SI), Z0
-	VMOVUPS (SI)(DX*1), Z1
-	VMOVUPS (SI)(DX*2), Z2
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS (SI)(BX*1), Z2
-	VADDPS  Z2, Z1, Z1
-	VADDPS  Z1, Z0, Z0
-	VMOVUPS (DI), Z1
-	VADDPS  Z1, Z0, Z0
-	VMOVUPS Z0, (DI)
-	ADDQ    $0x40, SI
-	ADDQ    $0x40, DI
-	DECQ    R8
-	JNE     columns1
+	PREFETCHT0 2048(SI)(R9*1)
+	PREFETCHT0 2112(SI)(R9*1)
+	PREFETCHT0 2176(SI)(R9*1)
+	PREFETCHT0 2240(SI)(R9*1)
+	ADDQ       $0x000000c0, R9
+	VMOVUPS    (SI), Z0
+	VMOVUPS    (SI)(DX*1), Z1
+	VMOVUPS    (SI)(DX*2), Z2
+	VADDPS     Z2, Z0, Z0
+	VMOVUPS    (SI)(BX*1), Z2
+	VADDPS     Z2, Z1, Z1
+	VADDPS     Z1, Z0, Z0
+	VMOVUPS    (DI), Z1
+	VADDPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (DI)
+	ADDQ       $0x40, SI
+	ADDQ       $0x40, DI
+	DECQ       R8
+	JNE        columns1
 
 rest2:
 	TESTQ     CX, CX
@@ -597,7 +603,7 @@ done:
 	RET
 
 // func chanMomentsAVX512(acc []float32, x []float32, pivot []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanMomentsAVX512(SB), NOSPLIT, $16-88
 	MOVQ  x_base+24(FP), SI
 	MOVQ  acc_base+0(FP), DI
@@ -623,8 +629,14 @@ quad:
 	MOVQ  (SP), R9
 	TESTQ R9, R9
 	JE    rest2
+	XORQ  R10, R10
 
 columns1:
+	PREFETCHT0  2048(SI)(R10*1)
+	PREFETCHT0  2112(SI)(R10*1)
+	PREFETCHT0  2176(SI)(R10*1)
+	PREFETCHT0  2240(SI)(R10*1)
+	ADDQ        $0x000000c0, R10
 	VMOVUPS     (R8), Z0
 	VMOVUPS     (SI), Z1
 	VSUBPS      Z0, Z1, Z1
@@ -912,7 +924,7 @@ done:
 	RET
 
 // func chanAffineAVX512(y []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanAffineAVX512(SB), NOSPLIT, $16-88
 	MOVQ   x_base+24(FP), SI
 	MOVQ   y_base+0(FP), DI
@@ -939,8 +951,18 @@ quad:
 	MOVQ  (SP), R9
 	TESTQ R9, R9
 	JE    rest2
+	XORQ  R10, R10
 
 columns1:
+	PREFETCHT0  2048(SI)(R10*1)
+	PREFETCHT0  2112(SI)(R10*1)
+	PREFETCHT0  2176(SI)(R10*1)
+	PREFETCHT0  2240(SI)(R10*1)
+	PREFETCHT0  2048(DI)(R10*1)
+	PREFETCHT0  2112(DI)(R10*1)
+	PREFETCHT0  2176(DI)(R10*1)
+	PREFETCHT0  2240(DI)(R10*1)
+	ADDQ        $0x000000c0, R10
 	VMOVUPS     (R8), Z0
 	VMOVUPS     (R8)(DX*1), Z1
 	VMOVUPS     (SI), Z2
@@ -1221,7 +1243,7 @@ done:
 	RET
 
 // func chanAffineReLUAVX512(y []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanAffineReLUAVX512(SB), NOSPLIT, $16-88
 	MOVQ   x_base+24(FP), SI
 	MOVQ   y_base+0(FP), DI
@@ -1248,8 +1270,18 @@ quad:
 	MOVQ  (SP), R9
 	TESTQ R9, R9
 	JE    rest2
+	XORQ  R10, R10
 
 columns1:
+	PREFETCHT0  2048(SI)(R10*1)
+	PREFETCHT0  2112(SI)(R10*1)
+	PREFETCHT0  2176(SI)(R10*1)
+	PREFETCHT0  2240(SI)(R10*1)
+	PREFETCHT0  2048(DI)(R10*1)
+	PREFETCHT0  2112(DI)(R10*1)
+	PREFETCHT0  2176(DI)(R10*1)
+	PREFETCHT0  2240(DI)(R10*1)
+	ADDQ        $0x000000c0, R10
 	VMOVUPS     (R8), Z1
 	VMOVUPS     (R8)(DX*1), Z2
 	VMOVUPS     (SI), Z3
@@ -1601,7 +1633,7 @@ done:
 	RET
 
 // func chanGradSumsAVX512(acc []float32, dy []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanGradSumsAVX512(SB), NOSPLIT, $16-112
 	MOVQ   dy_base+24(FP), SI
 	MOVQ   x_base+48(FP), DI
@@ -1629,8 +1661,18 @@ quad:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2176(SI)(R11*1)
+	PREFETCHT0  2240(SI)(R11*1)
+	PREFETCHT0  2048(DI)(R11*1)
+	PREFETCHT0  2112(DI)(R11*1)
+	PREFETCHT0  2176(DI)(R11*1)
+	PREFETCHT0  2240(DI)(R11*1)
+	ADDQ        $0x000000c0, R11
 	VMOVUPS     (R9), Z0
 	VMOVUPS     (DI), Z1
 	VMOVUPS     (SI), Z2
@@ -2110,7 +2152,7 @@ done:
 	RET
 
 // func chanGradSumsReLUAVX512(acc []float32, dy []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanGradSumsReLUAVX512(SB), NOSPLIT, $16-112
 	MOVQ   dy_base+24(FP), SI
 	MOVQ   x_base+48(FP), DI
@@ -2138,8 +2180,18 @@ quad:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2176(SI)(R11*1)
+	PREFETCHT0  2240(SI)(R11*1)
+	PREFETCHT0  2048(DI)(R11*1)
+	PREFETCHT0  2112(DI)(R11*1)
+	PREFETCHT0  2176(DI)(R11*1)
+	PREFETCHT0  2240(DI)(R11*1)
+	ADDQ        $0x000000c0, R11
 	VMOVUPS     (R9), Z1
 	VMOVUPS     (R9)(DX*1), Z2
 	VMOVUPS     (R9)(DX*2), Z3
@@ -2548,7 +2600,7 @@ done:
 	RET
 
 // func chanGradAVX512(dx []float32, dy []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanGradAVX512(SB), NOSPLIT, $16-112
 	MOVQ   dx_base+0(FP), SI
 	MOVQ   dy_base+24(FP), DI
@@ -2576,8 +2628,22 @@ quad:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2176(SI)(R11*1)
+	PREFETCHT0  2240(SI)(R11*1)
+	PREFETCHT0  2048(DI)(R11*1)
+	PREFETCHT0  2112(DI)(R11*1)
+	PREFETCHT0  2176(DI)(R11*1)
+	PREFETCHT0  2240(DI)(R11*1)
+	PREFETCHT0  2048(R8)(R11*1)
+	PREFETCHT0  2112(R8)(R11*1)
+	PREFETCHT0  2176(R8)(R11*1)
+	PREFETCHT0  2240(R8)(R11*1)
+	ADDQ        $0x000000c0, R11
 	VMOVUPS     (R9), Z0
 	VMOVUPS     (R9)(DX*1), Z1
 	VMOVUPS     (R9)(DX*2), Z2
@@ -3021,7 +3087,7 @@ done:
 	RET
 
 // func chanGradReLUAVX512(dx []float32, dy []float32, x []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanGradReLUAVX512(SB), NOSPLIT, $16-112
 	MOVQ   dx_base+0(FP), SI
 	MOVQ   dy_base+24(FP), DI
@@ -3049,8 +3115,22 @@ quad:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2176(SI)(R11*1)
+	PREFETCHT0  2240(SI)(R11*1)
+	PREFETCHT0  2048(DI)(R11*1)
+	PREFETCHT0  2112(DI)(R11*1)
+	PREFETCHT0  2176(DI)(R11*1)
+	PREFETCHT0  2240(DI)(R11*1)
+	PREFETCHT0  2048(R8)(R11*1)
+	PREFETCHT0  2112(R8)(R11*1)
+	PREFETCHT0  2176(R8)(R11*1)
+	PREFETCHT0  2240(R8)(R11*1)
+	ADDQ        $0x000000c0, R11
 	VMOVUPS     (R9), Z1
 	VMOVUPS     (R9)(DX*1), Z2
 	VMOVUPS     (R9)(DX*2), Z3
@@ -3592,7 +3672,7 @@ done:
 	RET
 
 // func chanGradReLUAddAVX512(dx []float32, dy []float32, x []float32, r []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·chanGradReLUAddAVX512(SB), NOSPLIT, $16-136
 	MOVQ   dx_base+0(FP), SI
 	MOVQ   dy_base+24(FP), DI
@@ -3621,8 +3701,26 @@ quad:
 	MOVQ  (SP), R11
 	TESTQ R11, R11
 	JE    rest2
+	XORQ  R12, R12
 
 columns1:
+	PREFETCHT0  2048(SI)(R12*1)
+	PREFETCHT0  2112(SI)(R12*1)
+	PREFETCHT0  2176(SI)(R12*1)
+	PREFETCHT0  2240(SI)(R12*1)
+	PREFETCHT0  2048(DI)(R12*1)
+	PREFETCHT0  2112(DI)(R12*1)
+	PREFETCHT0  2176(DI)(R12*1)
+	PREFETCHT0  2240(DI)(R12*1)
+	PREFETCHT0  2048(R8)(R12*1)
+	PREFETCHT0  2112(R8)(R12*1)
+	PREFETCHT0  2176(R8)(R12*1)
+	PREFETCHT0  2240(R8)(R12*1)
+	PREFETCHT0  2048(R9)(R12*1)
+	PREFETCHT0  2112(R9)(R12*1)
+	PREFETCHT0  2176(R9)(R12*1)
+	PREFETCHT0  2240(R9)(R12*1)
+	ADDQ        $0x000000c0, R12
 	VMOVUPS     (R10), Z1
 	VMOVUPS     (R10)(DX*1), Z2
 	VMOVUPS     (R10)(DX*2), Z3

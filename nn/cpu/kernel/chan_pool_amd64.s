@@ -229,7 +229,7 @@ DATA tail<>+508(SB)/4, $0x00000000
 GLOBL tail<>(SB), RODATA|NOPTR, $512
 
 // func maxPoolAVX512(y []float32, x0 []float32, x1 []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·maxPoolAVX512(SB), NOSPLIT, $16-88
 	MOVQ  y_base+0(FP), BX
 	MOVQ  x0_base+24(FP), SI
@@ -255,21 +255,28 @@ window:
 	MOVQ  (SP), R8
 	TESTQ R8, R8
 	JE    rest2
+	XORQ  R9, R9
 
 columns1:
-	VMOVUPS (SI), Z0
-	VMOVUPS (SI)(DX*1), Z1
-	VMOVUPS (DI), Z2
-	VMOVUPS (DI)(DX*1), Z3
-	VMAXPS  Z1, Z0, Z0
-	VMAXPS  Z3, Z2, Z1
-	VMAXPS  Z1, Z0, Z0
-	VMOVUPS Z0, (BX)
-	ADDQ    $0x40, BX
-	ADDQ    $0x40, SI
-	ADDQ    $0x40, DI
-	DECQ    R8
-	JNE     columns1
+	PREFETCHT0 2048(BX)
+	PREFETCHT0 2048(SI)(R9*1)
+	PREFETCHT0 2112(SI)(R9*1)
+	PREFETCHT0 2048(DI)(R9*1)
+	PREFETCHT0 2112(DI)(R9*1)
+	ADDQ       $0x40, R9
+	VMOVUPS    (SI), Z0
+	VMOVUPS    (SI)(DX*1), Z1
+	VMOVUPS    (DI), Z2
+	VMOVUPS    (DI)(DX*1), Z3
+	VMAXPS     Z1, Z0, Z0
+	VMAXPS     Z3, Z2, Z1
+	VMAXPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (BX)
+	ADDQ       $0x40, BX
+	ADDQ       $0x40, SI
+	ADDQ       $0x40, DI
+	DECQ       R8
+	JNE        columns1
 
 rest2:
 	TESTQ     CX, CX
@@ -467,7 +474,7 @@ done:
 	RET
 
 // func maxPoolGradAVX512(dx0 []float32, dx1 []float32, dy []float32, x0 []float32, x1 []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·maxPoolGradAVX512(SB), NOSPLIT, $16-136
 	MOVQ  dy_base+48(FP), BX
 	MOVQ  x0_base+72(FP), SI
@@ -495,39 +502,50 @@ window:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
-	VMOVUPS   (SI), Z0
-	VMOVUPS   (SI)(DX*1), Z1
-	VMOVUPS   (DI), Z2
-	VMOVUPS   (DI)(DX*1), Z3
-	VMOVUPS   (BX), Z4
-	VMAXPS    Z1, Z0, Z5
-	VMAXPS    Z3, Z2, Z3
-	VMAXPS    Z3, Z5, Z3
-	VCMPPS    $0x00, Z3, Z0, K2
-	VMOVAPS.Z Z4, K2, Z5
-	VMOVUPS   Z5, (R8)
-	VCMPPS    $0x04, Z3, Z0, K2
-	VMOVAPS.Z Z4, K2, Z0
-	VCMPPS    $0x00, Z3, Z1, K2
-	VMOVAPS.Z Z0, K2, Z4
-	VMOVUPS   Z4, (R8)(DX*1)
-	VCMPPS    $0x04, Z3, Z1, K2
-	VMOVAPS.Z Z0, K2, Z0
-	VCMPPS    $0x00, Z3, Z2, K2
-	VMOVAPS.Z Z0, K2, Z1
-	VMOVUPS   Z1, (R9)
-	VCMPPS    $0x04, Z3, Z2, K2
-	VMOVAPS.Z Z0, K2, Z0
-	VMOVUPS   Z0, (R9)(DX*1)
-	ADDQ      $0x40, BX
-	ADDQ      $0x40, SI
-	ADDQ      $0x40, DI
-	ADDQ      $0x40, R8
-	ADDQ      $0x40, R9
-	DECQ      R10
-	JNE       columns1
+	PREFETCHT0 2048(BX)
+	PREFETCHT0 2048(SI)(R11*1)
+	PREFETCHT0 2112(SI)(R11*1)
+	PREFETCHT0 2048(DI)(R11*1)
+	PREFETCHT0 2112(DI)(R11*1)
+	PREFETCHT0 2048(R8)(R11*1)
+	PREFETCHT0 2112(R8)(R11*1)
+	PREFETCHT0 2048(R9)(R11*1)
+	PREFETCHT0 2112(R9)(R11*1)
+	ADDQ       $0x40, R11
+	VMOVUPS    (SI), Z0
+	VMOVUPS    (SI)(DX*1), Z1
+	VMOVUPS    (DI), Z2
+	VMOVUPS    (DI)(DX*1), Z3
+	VMOVUPS    (BX), Z4
+	VMAXPS     Z1, Z0, Z5
+	VMAXPS     Z3, Z2, Z3
+	VMAXPS     Z3, Z5, Z3
+	VCMPPS     $0x00, Z3, Z0, K2
+	VMOVAPS.Z  Z4, K2, Z5
+	VMOVUPS    Z5, (R8)
+	VCMPPS     $0x04, Z3, Z0, K2
+	VMOVAPS.Z  Z4, K2, Z0
+	VCMPPS     $0x00, Z3, Z1, K2
+	VMOVAPS.Z  Z0, K2, Z4
+	VMOVUPS    Z4, (R8)(DX*1)
+	VCMPPS     $0x04, Z3, Z1, K2
+	VMOVAPS.Z  Z0, K2, Z0
+	VCMPPS     $0x00, Z3, Z2, K2
+	VMOVAPS.Z  Z0, K2, Z1
+	VMOVUPS    Z1, (R9)
+	VCMPPS     $0x04, Z3, Z2, K2
+	VMOVAPS.Z  Z0, K2, Z0
+	VMOVUPS    Z0, (R9)(DX*1)
+	ADDQ       $0x40, BX
+	ADDQ       $0x40, SI
+	ADDQ       $0x40, DI
+	ADDQ       $0x40, R8
+	ADDQ       $0x40, R9
+	DECQ       R10
+	JNE        columns1
 
 rest2:
 	TESTQ     CX, CX
@@ -701,7 +719,7 @@ done:
 	RET
 
 // func affinePoolAVX512(y []float32, x0 []float32, x1 []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·affinePoolAVX512(SB), NOSPLIT, $16-112
 	MOVQ   y_base+0(FP), BX
 	MOVQ   x0_base+24(FP), SI
@@ -729,8 +747,15 @@ window:
 	MOVQ  (SP), R9
 	TESTQ R9, R9
 	JE    rest2
+	XORQ  R10, R10
 
 columns1:
+	PREFETCHT0  2048(BX)
+	PREFETCHT0  2048(SI)(R10*1)
+	PREFETCHT0  2112(SI)(R10*1)
+	PREFETCHT0  2048(DI)(R10*1)
+	PREFETCHT0  2112(DI)(R10*1)
+	ADDQ        $0x40, R10
 	VMOVUPS     (R8), Z1
 	VMOVUPS     (R8)(DX*1), Z2
 	VMOVUPS     (SI), Z3
@@ -1009,7 +1034,7 @@ DATA c_00000000<>+60(SB)/4, $0x00000000
 GLOBL c_00000000<>(SB), RODATA|NOPTR, $64
 
 // func affinePoolGradSumsAVX512(acc []float32, dy []float32, x0 []float32, x1 []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·affinePoolGradSumsAVX512(SB), NOSPLIT, $16-136
 	MOVQ  dy_base+24(FP), BX
 	MOVQ  x0_base+48(FP), SI
@@ -1037,8 +1062,15 @@ window:
 	MOVQ  (SP), R10
 	TESTQ R10, R10
 	JE    rest2
+	XORQ  R11, R11
 
 columns1:
+	PREFETCHT0  2048(BX)
+	PREFETCHT0  2048(SI)(R11*1)
+	PREFETCHT0  2112(SI)(R11*1)
+	PREFETCHT0  2048(DI)(R11*1)
+	PREFETCHT0  2112(DI)(R11*1)
+	ADDQ        $0x40, R11
 	VMOVUPS     (R9)(DX*1), Z0
 	VMOVUPS     (R9)(DX*2), Z1
 	VMOVUPS     (SI), Z2
@@ -1400,7 +1432,7 @@ done:
 	RET
 
 // func affinePoolGradAVX512(dx0 []float32, dx1 []float32, dy []float32, x0 []float32, x1 []float32, coef []float32, rows int, c int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·affinePoolGradAVX512(SB), NOSPLIT, $16-160
 	MOVQ  dy_base+48(FP), SI
 	MOVQ  x0_base+72(FP), DI
@@ -1429,8 +1461,19 @@ window:
 	MOVQ  (SP), R12
 	TESTQ R12, R12
 	JE    rest2
+	XORQ  R13, R13
 
 columns1:
+	PREFETCHT0  2048(SI)
+	PREFETCHT0  2048(DI)(R13*1)
+	PREFETCHT0  2112(DI)(R13*1)
+	PREFETCHT0  2048(R8)(R13*1)
+	PREFETCHT0  2112(R8)(R13*1)
+	PREFETCHT0  2048(R9)(R13*1)
+	PREFETCHT0  2112(R9)(R13*1)
+	PREFETCHT0  2048(R10)(R13*1)
+	PREFETCHT0  2112(R10)(R13*1)
+	ADDQ        $0x40, R13
 	VMOVUPS     (R11), Z0
 	VMOVUPS     (R11)(DX*1), Z1
 	VMOVUPS     (DI), Z2

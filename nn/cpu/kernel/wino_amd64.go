@@ -7,7 +7,7 @@ var winoPaths = [...]*winoISA{
 		lanes:   8,
 		micro:   microWinoAVX2,
 		sums:    winoSums{width: 16, rows: []int{6, 5, 5}, micro: microSumsAVX2, ahead: true},
-		stream:  winoStreamAVX2, // AVX-512 has none, for want of a measurement
+		stream:  winoStreamAVX2, // AVX-512 gained nothing by it (docs/benchmarks.md)
 		input:   [winoAlgorithms]func(*winoCall){bound(winoInput4AVX2), bound(winoInput2AVX2), bound(winoInputSAVX2), bound(winoDataSAVX2)},
 		grad:    [winoAlgorithms]func(*winoCall){bound(winoGrad4AVX2), bound(winoGrad2AVX2), bound(winoGradSAVX2)},
 		weights: [winoAlgorithms]func(*winoCall){bound(winoWeights4AVX2), bound(winoWeights2AVX2), bound(winoTapsSAVX2), bound(winoTapsSAVX2)},

@@ -6415,12 +6415,13 @@ next2:
 	ADDQ         72(AX), R12
 	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         216(AX), R13
-	ADDQ         R12, R13
-	PREFETCHT0   (R8)(R13*1)
-	PREFETCHT0   (R9)(R13*1)
-	PREFETCHT0   (R10)(R13*1)
-	PREFETCHT0   (R11)(R13*1)
+	MOVQ         DX, R13
+	SHLQ         $0x04, R13
+	ADDQ         312(AX), R13
+	PREFETCHT0   (R13)
+	PREFETCHT0   64(R13)
+	PREFETCHT0   128(R13)
+	PREFETCHT0   192(R13)
 	VMOVUPS      (DI)(R12*1), Z8
 	VMOVUPS      (R8)(R12*1), Z7
 	VMOVUPS      (R9)(R12*1), Z9
@@ -6452,12 +6453,13 @@ next4:
 	ADDQ         72(AX), R12
 	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         216(AX), R13
-	ADDQ         R12, R13
-	PREFETCHT0   (R8)(R13*1)
-	PREFETCHT0   (R9)(R13*1)
-	PREFETCHT0   (R10)(R13*1)
-	PREFETCHT0   (R11)(R13*1)
+	MOVQ         DX, R13
+	SHLQ         $0x04, R13
+	ADDQ         312(AX), R13
+	PREFETCHT0   256(R13)
+	PREFETCHT0   320(R13)
+	PREFETCHT0   384(R13)
+	PREFETCHT0   448(R13)
 	VMOVUPS      (DI)(R12*1), Z9
 	VMOVUPS      (R8)(R12*1), Z8
 	VMOVUPS      (R9)(R12*1), Z12
@@ -6489,12 +6491,13 @@ next6:
 	ADDQ         72(AX), R12
 	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         216(AX), R13
-	ADDQ         R12, R13
-	PREFETCHT0   (R8)(R13*1)
-	PREFETCHT0   (R9)(R13*1)
-	PREFETCHT0   (R10)(R13*1)
-	PREFETCHT0   (R11)(R13*1)
+	MOVQ         DX, R13
+	SHLQ         $0x04, R13
+	ADDQ         312(AX), R13
+	PREFETCHT0   512(R13)
+	PREFETCHT0   576(R13)
+	PREFETCHT0   640(R13)
+	PREFETCHT0   704(R13)
 	VMOVUPS      (DI)(R12*1), Z13
 	VMOVUPS      (R8)(R12*1), Z9
 	VMOVUPS      (R9)(R12*1), Z14
@@ -6526,12 +6529,13 @@ next8:
 	ADDQ         72(AX), R12
 	BTQ          $0x04, 80(AX)
 	JCC          skip9
-	MOVQ         216(AX), R13
-	ADDQ         R12, R13
-	PREFETCHT0   (R8)(R13*1)
-	PREFETCHT0   (R9)(R13*1)
-	PREFETCHT0   (R10)(R13*1)
-	PREFETCHT0   (R11)(R13*1)
+	MOVQ         DX, R13
+	SHLQ         $0x04, R13
+	ADDQ         312(AX), R13
+	PREFETCHT0   768(R13)
+	PREFETCHT0   832(R13)
+	PREFETCHT0   896(R13)
+	PREFETCHT0   960(R13)
 	VMOVUPS      (DI)(R12*1), Z15
 	VMOVUPS      (R8)(R12*1), Z14
 	VMOVUPS      (R9)(R12*1), Z20
@@ -7364,12 +7368,13 @@ vector:
 	XORQ         R11, R11
 	BTQ          $0x00, 80(AX)
 	JCC          skip1
-	MOVQ         216(AX), R12
-	ADDQ         R11, R12
-	PREFETCHT0   (DI)(R12*1)
-	PREFETCHT0   (R8)(R12*1)
-	PREFETCHT0   (R9)(R12*1)
-	PREFETCHT0   (R10)(R12*1)
+	MOVQ         DX, R12
+	SHLQ         $0x04, R12
+	ADDQ         312(AX), R12
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	PREFETCHT0   128(R12)
+	PREFETCHT0   192(R12)
 	VMOVUPS      (DI)(R11*1), Z0
 	VMOVUPS      (R8)(R11*1), Z3
 	VMOVUPS      (R9)(R11*1), Z6
@@ -7409,12 +7414,13 @@ next2:
 	ADDQ         72(AX), R11
 	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         216(AX), R12
-	ADDQ         R11, R12
-	PREFETCHT0   (DI)(R12*1)
-	PREFETCHT0   (R8)(R12*1)
-	PREFETCHT0   (R9)(R12*1)
-	PREFETCHT0   (R10)(R12*1)
+	MOVQ         DX, R12
+	SHLQ         $0x04, R12
+	ADDQ         312(AX), R12
+	PREFETCHT0   256(R12)
+	PREFETCHT0   320(R12)
+	PREFETCHT0   384(R12)
+	PREFETCHT0   448(R12)
 	VMOVUPS      (DI)(R11*1), Z1
 	VMOVUPS      (R8)(R11*1), Z6
 	VMOVUPS      (R9)(R11*1), Z9
@@ -7454,12 +7460,13 @@ next4:
 	ADDQ         72(AX), R11
 	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         216(AX), R12
-	ADDQ         R11, R12
-	PREFETCHT0   (DI)(R12*1)
-	PREFETCHT0   (R8)(R12*1)
-	PREFETCHT0   (R9)(R12*1)
-	PREFETCHT0   (R10)(R12*1)
+	MOVQ         DX, R12
+	SHLQ         $0x04, R12
+	ADDQ         312(AX), R12
+	PREFETCHT0   512(R12)
+	PREFETCHT0   576(R12)
+	PREFETCHT0   640(R12)
+	PREFETCHT0   704(R12)
 	VMOVUPS      (DI)(R11*1), Z2
 	VMOVUPS      (R8)(R11*1), Z11
 	VMOVUPS      (R9)(R11*1), Z14
@@ -7499,12 +7506,13 @@ next6:
 	ADDQ         72(AX), R11
 	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         216(AX), R12
-	ADDQ         R11, R12
-	PREFETCHT0   (DI)(R12*1)
-	PREFETCHT0   (R8)(R12*1)
-	PREFETCHT0   (R9)(R12*1)
-	PREFETCHT0   (R10)(R12*1)
+	MOVQ         DX, R12
+	SHLQ         $0x04, R12
+	ADDQ         312(AX), R12
+	PREFETCHT0   768(R12)
+	PREFETCHT0   832(R12)
+	PREFETCHT0   896(R12)
+	PREFETCHT0   960(R12)
 	VMOVUPS      (DI)(R11*1), Z3
 	VMOVUPS      (R8)(R11*1), Z15
 	VMOVUPS      (R9)(R11*1), Z24
@@ -12465,32 +12473,17 @@ next2:
 	ADDQ         72(AX), R8
 	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         216(AX), R9
-	ADDQ         R8, R9
-	MOVQ         8(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         16(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         24(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         32(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         40(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         48(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         56(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         64(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
+	MOVQ         DX, R9
+	SHLQ         $0x06, R9
+	ADDQ         312(AX), R9
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	PREFETCHT0   128(R9)
+	PREFETCHT0   192(R9)
+	PREFETCHT0   256(R9)
+	PREFETCHT0   320(R9)
+	PREFETCHT0   384(R9)
+	PREFETCHT0   448(R9)
 	MOVQ         (AX), R9
 	ADDQ         DX, R9
 	VMOVUPS      (R9)(R8*1), Z3
@@ -12562,32 +12555,17 @@ next4:
 	ADDQ         72(AX), R8
 	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         216(AX), R9
-	ADDQ         R8, R9
-	MOVQ         8(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         16(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         24(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         32(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         40(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         48(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         56(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         64(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
+	MOVQ         DX, R9
+	SHLQ         $0x06, R9
+	ADDQ         312(AX), R9
+	PREFETCHT0   512(R9)
+	PREFETCHT0   576(R9)
+	PREFETCHT0   640(R9)
+	PREFETCHT0   704(R9)
+	PREFETCHT0   768(R9)
+	PREFETCHT0   832(R9)
+	PREFETCHT0   896(R9)
+	PREFETCHT0   960(R9)
 	MOVQ         (AX), R9
 	ADDQ         DX, R9
 	VMOVUPS      (R9)(R8*1), Z3
@@ -12659,32 +12637,17 @@ next6:
 	ADDQ         72(AX), R8
 	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         216(AX), R9
-	ADDQ         R8, R9
-	MOVQ         8(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         16(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         24(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         32(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         40(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         48(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         56(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         64(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
+	MOVQ         DX, R9
+	SHLQ         $0x06, R9
+	ADDQ         312(AX), R9
+	PREFETCHT0   1024(R9)
+	PREFETCHT0   1088(R9)
+	PREFETCHT0   1152(R9)
+	PREFETCHT0   1216(R9)
+	PREFETCHT0   1280(R9)
+	PREFETCHT0   1344(R9)
+	PREFETCHT0   1408(R9)
+	PREFETCHT0   1472(R9)
 	MOVQ         (AX), R9
 	ADDQ         DX, R9
 	VMOVUPS      (R9)(R8*1), Z3
@@ -12756,32 +12719,17 @@ next8:
 	ADDQ         72(AX), R8
 	BTQ          $0x04, 80(AX)
 	JCC          skip9
-	MOVQ         216(AX), R9
-	ADDQ         R8, R9
-	MOVQ         8(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         16(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         24(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         32(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         40(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         48(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         56(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         64(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
+	MOVQ         DX, R9
+	SHLQ         $0x06, R9
+	ADDQ         312(AX), R9
+	PREFETCHT0   1536(R9)
+	PREFETCHT0   1600(R9)
+	PREFETCHT0   1664(R9)
+	PREFETCHT0   1728(R9)
+	PREFETCHT0   1792(R9)
+	PREFETCHT0   1856(R9)
+	PREFETCHT0   1920(R9)
+	PREFETCHT0   1984(R9)
 	MOVQ         (AX), R9
 	ADDQ         DX, R9
 	VMOVUPS      (R9)(R8*1), Z3
@@ -12853,32 +12801,17 @@ next10:
 	ADDQ         72(AX), R8
 	BTQ          $0x05, 80(AX)
 	JCC          skip11
-	MOVQ         216(AX), R9
-	ADDQ         R8, R9
-	MOVQ         8(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         16(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         24(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         32(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         40(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         48(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         56(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         64(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
+	MOVQ         DX, R9
+	SHLQ         $0x06, R9
+	ADDQ         312(AX), R9
+	PREFETCHT0   2048(R9)
+	PREFETCHT0   2112(R9)
+	PREFETCHT0   2176(R9)
+	PREFETCHT0   2240(R9)
+	PREFETCHT0   2304(R9)
+	PREFETCHT0   2368(R9)
+	PREFETCHT0   2432(R9)
+	PREFETCHT0   2496(R9)
 	MOVQ         (AX), R9
 	ADDQ         DX, R9
 	VMOVUPS      (R9)(R8*1), Z3
@@ -12950,32 +12883,17 @@ next12:
 	ADDQ         72(AX), R8
 	BTQ          $0x06, 80(AX)
 	JCC          skip13
-	MOVQ         216(AX), R9
-	ADDQ         R8, R9
-	MOVQ         8(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         16(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         24(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         32(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         40(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         48(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         56(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         64(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
+	MOVQ         DX, R9
+	SHLQ         $0x06, R9
+	ADDQ         312(AX), R9
+	PREFETCHT0   2560(R9)
+	PREFETCHT0   2624(R9)
+	PREFETCHT0   2688(R9)
+	PREFETCHT0   2752(R9)
+	PREFETCHT0   2816(R9)
+	PREFETCHT0   2880(R9)
+	PREFETCHT0   2944(R9)
+	PREFETCHT0   3008(R9)
 	MOVQ         (AX), R9
 	ADDQ         DX, R9
 	VMOVUPS      (R9)(R8*1), Z3
@@ -13047,32 +12965,17 @@ next14:
 	ADDQ         72(AX), R8
 	BTQ          $0x07, 80(AX)
 	JCC          skip15
-	MOVQ         216(AX), R9
-	ADDQ         R8, R9
-	MOVQ         8(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         16(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         24(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         32(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         40(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         48(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         56(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         64(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
+	MOVQ         DX, R9
+	SHLQ         $0x06, R9
+	ADDQ         312(AX), R9
+	PREFETCHT0   3072(R9)
+	PREFETCHT0   3136(R9)
+	PREFETCHT0   3200(R9)
+	PREFETCHT0   3264(R9)
+	PREFETCHT0   3328(R9)
+	PREFETCHT0   3392(R9)
+	PREFETCHT0   3456(R9)
+	PREFETCHT0   3520(R9)
 	MOVQ         (AX), R9
 	ADDQ         DX, R9
 	VMOVUPS      (R9)(R8*1), Z3
@@ -13144,32 +13047,17 @@ next16:
 	ADDQ         72(AX), R8
 	BTQ          $0x08, 80(AX)
 	JCC          skip17
-	MOVQ         216(AX), R9
-	ADDQ         R8, R9
-	MOVQ         8(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         16(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         24(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         32(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         40(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         48(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         56(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
-	MOVQ         64(AX), R10
-	ADDQ         DX, R10
-	PREFETCHT0   (R10)(R9*1)
+	MOVQ         DX, R9
+	SHLQ         $0x06, R9
+	ADDQ         312(AX), R9
+	PREFETCHT0   3584(R9)
+	PREFETCHT0   3648(R9)
+	PREFETCHT0   3712(R9)
+	PREFETCHT0   3776(R9)
+	PREFETCHT0   3840(R9)
+	PREFETCHT0   3904(R9)
+	PREFETCHT0   3968(R9)
+	PREFETCHT0   4032(R9)
 	MOVQ         (AX), R9
 	ADDQ         DX, R9
 	VMOVUPS      (R9)(R8*1), Z3
@@ -14199,12 +14087,13 @@ vector:
 	XORQ         R13, R13
 	BTQ          $0x00, 80(AX)
 	JCC          skip1
-	MOVQ         216(AX), R14
-	ADDQ         R13, R14
-	PREFETCHT0   (R8)(R14*1)
-	PREFETCHT0   (R9)(R14*1)
-	PREFETCHT0   (R10)(R14*1)
-	PREFETCHT0   (R11)(R14*1)
+	MOVQ         DX, R14
+	SHLQ         $0x04, R14
+	ADDQ         312(AX), R14
+	PREFETCHT0   (R14)
+	PREFETCHT0   64(R14)
+	PREFETCHT0   128(R14)
+	PREFETCHT0   192(R14)
 	VMOVUPS      (R8)(R13*1), Z3
 	VMOVUPS      (R9)(R13*1), Z4
 	VMOVUPS      (R10)(R13*1), Z5
@@ -14254,12 +14143,13 @@ next2:
 	ADDQ         72(AX), R13
 	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         216(AX), R14
-	ADDQ         R13, R14
-	PREFETCHT0   (R8)(R14*1)
-	PREFETCHT0   (R9)(R14*1)
-	PREFETCHT0   (R10)(R14*1)
-	PREFETCHT0   (R11)(R14*1)
+	MOVQ         DX, R14
+	SHLQ         $0x04, R14
+	ADDQ         312(AX), R14
+	PREFETCHT0   256(R14)
+	PREFETCHT0   320(R14)
+	PREFETCHT0   384(R14)
+	PREFETCHT0   448(R14)
 	VMOVUPS      (R8)(R13*1), Z3
 	VMOVUPS      (R9)(R13*1), Z4
 	VMOVUPS      (R10)(R13*1), Z5
@@ -14309,12 +14199,13 @@ next4:
 	ADDQ         72(AX), R13
 	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         216(AX), R14
-	ADDQ         R13, R14
-	PREFETCHT0   (R8)(R14*1)
-	PREFETCHT0   (R9)(R14*1)
-	PREFETCHT0   (R10)(R14*1)
-	PREFETCHT0   (R11)(R14*1)
+	MOVQ         DX, R14
+	SHLQ         $0x04, R14
+	ADDQ         312(AX), R14
+	PREFETCHT0   512(R14)
+	PREFETCHT0   576(R14)
+	PREFETCHT0   640(R14)
+	PREFETCHT0   704(R14)
 	VMOVUPS      (R8)(R13*1), Z3
 	VMOVUPS      (R9)(R13*1), Z4
 	VMOVUPS      (R10)(R13*1), Z5
@@ -14364,12 +14255,13 @@ next6:
 	ADDQ         72(AX), R13
 	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         216(AX), R14
-	ADDQ         R13, R14
-	PREFETCHT0   (R8)(R14*1)
-	PREFETCHT0   (R9)(R14*1)
-	PREFETCHT0   (R10)(R14*1)
-	PREFETCHT0   (R11)(R14*1)
+	MOVQ         DX, R14
+	SHLQ         $0x04, R14
+	ADDQ         312(AX), R14
+	PREFETCHT0   768(R14)
+	PREFETCHT0   832(R14)
+	PREFETCHT0   896(R14)
+	PREFETCHT0   960(R14)
 	VMOVUPS      (R8)(R13*1), Z3
 	VMOVUPS      (R9)(R13*1), Z4
 	VMOVUPS      (R10)(R13*1), Z5
@@ -15269,12 +15161,13 @@ vector:
 	XORQ         R12, R12
 	BTQ          $0x00, 80(AX)
 	JCC          skip1
-	MOVQ         216(AX), R13
-	ADDQ         R12, R13
-	PREFETCHT0   (R8)(R13*1)
-	PREFETCHT0   (R9)(R13*1)
-	PREFETCHT0   (R10)(R13*1)
-	PREFETCHT0   (R11)(R13*1)
+	MOVQ         DX, R13
+	SHLQ         $0x04, R13
+	ADDQ         312(AX), R13
+	PREFETCHT0   (R13)
+	PREFETCHT0   64(R13)
+	PREFETCHT0   128(R13)
+	PREFETCHT0   192(R13)
 	VMOVUPS      (R8)(R12*1), Z0
 	VMOVUPS      (R9)(R12*1), Z1
 	VMOVUPS      (R10)(R12*1), Z2
@@ -15319,12 +15212,13 @@ next2:
 	ADDQ         72(AX), R12
 	BTQ          $0x01, 80(AX)
 	JCC          skip3
-	MOVQ         216(AX), R13
-	ADDQ         R12, R13
-	PREFETCHT0   (R8)(R13*1)
-	PREFETCHT0   (R9)(R13*1)
-	PREFETCHT0   (R10)(R13*1)
-	PREFETCHT0   (R11)(R13*1)
+	MOVQ         DX, R13
+	SHLQ         $0x04, R13
+	ADDQ         312(AX), R13
+	PREFETCHT0   256(R13)
+	PREFETCHT0   320(R13)
+	PREFETCHT0   384(R13)
+	PREFETCHT0   448(R13)
 	VMOVUPS      (R8)(R12*1), Z0
 	VMOVUPS      (R9)(R12*1), Z1
 	VMOVUPS      (R10)(R12*1), Z2
@@ -15369,12 +15263,13 @@ next4:
 	ADDQ         72(AX), R12
 	BTQ          $0x02, 80(AX)
 	JCC          skip5
-	MOVQ         216(AX), R13
-	ADDQ         R12, R13
-	PREFETCHT0   (R8)(R13*1)
-	PREFETCHT0   (R9)(R13*1)
-	PREFETCHT0   (R10)(R13*1)
-	PREFETCHT0   (R11)(R13*1)
+	MOVQ         DX, R13
+	SHLQ         $0x04, R13
+	ADDQ         312(AX), R13
+	PREFETCHT0   512(R13)
+	PREFETCHT0   576(R13)
+	PREFETCHT0   640(R13)
+	PREFETCHT0   704(R13)
 	VMOVUPS      (R8)(R12*1), Z0
 	VMOVUPS      (R9)(R12*1), Z1
 	VMOVUPS      (R10)(R12*1), Z2
@@ -15419,12 +15314,13 @@ next6:
 	ADDQ         72(AX), R12
 	BTQ          $0x03, 80(AX)
 	JCC          skip7
-	MOVQ         216(AX), R13
-	ADDQ         R12, R13
-	PREFETCHT0   (R8)(R13*1)
-	PREFETCHT0   (R9)(R13*1)
-	PREFETCHT0   (R10)(R13*1)
-	PREFETCHT0   (R11)(R13*1)
+	MOVQ         DX, R13
+	SHLQ         $0x04, R13
+	ADDQ         312(AX), R13
+	PREFETCHT0   768(R13)
+	PREFETCHT0   832(R13)
+	PREFETCHT0   896(R13)
+	PREFETCHT0   960(R13)
 	VMOVUPS      (R8)(R12*1), Z0
 	VMOVUPS      (R9)(R12*1), Z1
 	VMOVUPS      (R10)(R12*1), Z2

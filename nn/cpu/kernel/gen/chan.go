@@ -156,9 +156,6 @@ func (g *grid) columns(rows int, together []int, body func(c *cell)) {
 	MOVQ(g.blocks, left)
 	TESTQ(left, left)
 	JE(LabelRef(tail))
-	if k.wide { // AVX-512 has not been measured
-		together = nil
-	}
 	var skew Register
 	if together != nil {
 		skew = GP64()

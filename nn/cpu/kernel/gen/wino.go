@@ -301,7 +301,7 @@ func (k *kern) toPointsPart(l line, p linePart, part int, call, row, at Register
 	rows := rowsAt(call, at, l.in)
 	k.eachColumn(call, l.in, 1, func(x int, column Register) {
 		if part <= 0 {
-			if l.inOrder && !k.wide { // AVX-512 has not been measured
+			if l.inOrder {
 				k.fetchInOrder(l, x, call, at)
 			} else {
 				fetchAhead(l, x, call, column, rows)
