@@ -145,7 +145,7 @@ func (l *lowering) besides(s, f int) (ahead int, byProduct bool) {
 	if f <= besideColumns {
 		return 0, true
 	}
-	return f, kernel.Path() == kernel.AVX512 && kernel.StrassenFits(s, f, l.p.Model.Batch)
+	return f, kernel.Path() == kernel.AVX512 && !l.isBF16(s, f) && kernel.StrassenFits(s, f, l.p.Model.Batch)
 }
 
 // productUpdate makes the op that computes the gradient dW = dyᵀ x of the
