@@ -10,8 +10,8 @@ type stream struct {
 	other              [2]int // see microCall.aheadOther
 }
 
-// maxStreams is the number of streams at most: the operands and Epilogue.Beside, or a
-// sum of two quarters of A and a packed block of B.
+// maxStreams is the number of streams at most: the operands and Epilogue.Beside; of Strassen's
+// products a sum of two quarters of A and a packed block of B, or the four quarters of what is beside C.
 const maxStreams = 2 + maxBeside
 
 // fetch asks for the part of s that falls to count rows of all, from row i on.
@@ -54,7 +54,7 @@ func (j *gemmJob) ahead(list []stream, t *block, i, rows, g, count, p int) []str
 		}
 	}
 	if t.ending {
-		return list // B's turn for every panel
+		return list // B of all seven products is read again for each panel
 	}
 	if j.strassen {
 		return append(list, j.aheadStrassenB(t, i, rows))
@@ -107,8 +107,8 @@ func (j *gemmJob) aheadB(t *block, i, rows int) stream {
 	return stream{x: j.b, start: (k0+at)*j.b.Stride + j0, width: width, rows: end - at}
 }
 
-// aheadEnd is a part of what the matrices beside C have at the rows of the quarters from row next on, in
-// Strassen's last block: those of the next panel, a seventh for each product.
+// aheadEnd is a part of what the matrices beside C, of one stride, have at the rows of the quarters from row
+// next on, in Strassen's last block: those of the next panel, a seventh for each product.
 func (j *gemmJob) aheadEnd(list []stream, t *block, next, rows int) []stream {
 	beside := j.epilogue.Beside
 	first := beside[0]
