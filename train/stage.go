@@ -147,6 +147,9 @@ func (t *trainer) stage(ctx context.Context) error {
 	if s.number == 1 {
 		what = "finding the neglected classes"
 	}
+	if t.pos.Examples > 0 { // a resumed run
+		what += fmt.Sprintf(", from step %d, epoch %d of %d, on", t.pos.Step, t.pos.Epoch+1, s.epochs)
+	}
 	s.progress = Progress{Stage: s.number, Epochs: s.epochs, Total: int64(s.epochs) * int64(s.rows.Rows())}
 	if m := t.cfg.MaxSteps; m > 0 {
 		s.progress.Total = min(s.progress.Total, m*int64(t.cfg.Batch))

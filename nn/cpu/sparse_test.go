@@ -30,9 +30,12 @@ func zerosNets() []stepNet {
 // TestStepsWithZerosSkipped: a step leaves the same bits whether products skip zeros or not, on any number of threads.
 func TestStepsWithZerosSkipped(t *testing.T) {
 	for _, n := range append(zerosNets(), stepNets()...) {
+		if n.o.Precision == nn.BF16 {
+			continue // its products keep zeros
+		}
 		t.Run(fmt.Sprintf("%s/%s", n.name, n.o.Optimizer.Kind), func(t *testing.T) {
 			for _, level := range []kernel.Level{kernel.AVX512, kernel.AVX2} {
-				if !kernel.Has(level) || n.o.Precision == nn.BF16 {
+				if !kernel.Has(level) {
 					t.Logf("NOT CHECKED: %v", level)
 					continue
 				}
