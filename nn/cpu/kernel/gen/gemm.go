@@ -124,14 +124,8 @@ func (v isa) micro(rows int, columns bool) {
 	MOVQ(bPanel, b)
 	row := GP64()
 	MOVQ(c, row)
-	if v.turn == 0 { // for more chunks than rows, see chunks
-		CMPQ(k, U32(uint32(v.chunk*rows)))
-		JG(LabelRef("deep"))
-	}
-	v.fetchResult(rows, row, ldc)
-	if v.turn == 0 {
-		MOVQ(c, row)
-		Label("deep")
+	if v.turn > 0 {
+		v.fetchResult(rows, row, ldc)
 	}
 	for r := range rows {
 		v.zero(v.acc(r, 0))
@@ -192,16 +186,11 @@ func (v isa) micro(rows int, columns bool) {
 }
 
 // fetchResult prefetches what the rows of C from row on hold. Rows of C rarely begin with
-// a cache line: of the two lines that AVX2's columns lie in the second is fetched, for the
-// first was the second of the panel before, and of AVX-512's three two. It changes row.
+// a cache line, so that the columns of AVX2 lie in two: the second is fetched, the first was
+// the second of the panel before. It changes row.
 func (v isa) fetchResult(rows int, row, ldc Register) {
 	for r := range rows {
-		if v.lanes == 16 {
-			PREFETCHT0(Mem{Base: row})
-			PREFETCHT0(Mem{Base: row, Disp: v.bytes()})
-		} else {
-			PREFETCHT0(Mem{Base: row, Disp: 2*v.bytes() - 4})
-		}
+		PREFETCHT0(Mem{Base: row, Disp: 2*v.bytes() - 4})
 		if r < rows-1 {
 			ADDQ(ldc, row)
 		}
