@@ -23,7 +23,7 @@ TEXT ·strassenSumsAVX2(SB), NOSPLIT, $0-8
 	LEAQ (R12)(R10*2), R13
 	ADDQ R10, R13
 
-panel:
+group:
 	PREFETCHT0 (CX)(AX*1)
 	PREFETCHT0 (DX)(AX*1)
 	PREFETCHT0 (BX)(AX*1)
@@ -75,7 +75,7 @@ panel:
 	ADDQ       R11, R12
 	ADDQ       R11, R13
 	DECQ       R8
-	JNZ        panel
+	JNZ        group
 	VZEROUPPER
 	RET
 
@@ -98,7 +98,7 @@ TEXT ·strassenSumsAVX512(SB), NOSPLIT, $0-8
 	LEAQ (R12)(R10*2), R13
 	ADDQ R10, R13
 
-panel:
+group:
 	PREFETCHT0 (CX)(AX*1)
 	PREFETCHT0 64(CX)(AX*1)
 	PREFETCHT0 (DX)(AX*1)
@@ -161,6 +161,6 @@ panel:
 	ADDQ       R11, R12
 	ADDQ       R11, R13
 	DECQ       R8
-	JNZ        panel
+	JNZ        group
 	VZEROUPPER
 	RET

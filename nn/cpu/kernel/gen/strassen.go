@@ -15,7 +15,7 @@ const (
 	sumsX10
 	sumsX11
 	sumsStepX
-	sumsPanels
+	sumsGroups
 	sumsDst
 	sumsProduct
 	sumsStep
@@ -42,7 +42,7 @@ func (v isa) sums() {
 	call := Load(Param("call"), GP64())
 	load := func(disp int) GPVirtual { r := GP64(); MOVQ(Mem{Base: call, Disp: disp}, r); return r }
 	quarters := []GPVirtual{load(sumsX00), load(sumsX01), load(sumsX10), load(sumsX11)}
-	stepX, panels, dst, product, step, ahead := load(sumsStepX), load(sumsPanels), load(sumsDst), load(sumsProduct), load(sumsStep), load(sumsAhead)
+	stepX, groups, dst, product, step, ahead := load(sumsStepX), load(sumsGroups), load(sumsDst), load(sumsProduct), load(sumsStep), load(sumsAhead)
 	dst3, dst6 := GP64(), GP64() // of the fourth product and of the seventh
 	LEAQ(Mem{Base: dst, Index: product, Scale: 2}, dst3)
 	ADDQ(product, dst3)
@@ -53,7 +53,7 @@ func (v isa) sums() {
 		{Base: dst3}, {Base: dst3, Index: product, Scale: 1}, {Base: dst3, Index: product, Scale: 2},
 		{Base: dst6},
 	}
-	Label("panel")
+	Label("group")
 	for _, q := range quarters {
 		for line := 0; line < 2*v.bytes(); line += 64 {
 			PREFETCHT0(Mem{Base: q, Index: ahead, Scale: 1, Disp: line})
@@ -73,8 +73,8 @@ func (v isa) sums() {
 	for _, d := range []GPVirtual{dst, dst3, dst6} {
 		ADDQ(step, d)
 	}
-	DECQ(panels)
-	JNZ(LabelRef("panel"))
+	DECQ(groups)
+	JNZ(LabelRef("group"))
 	VZEROUPPER()
 	RET()
 }
