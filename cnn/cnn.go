@@ -151,7 +151,7 @@ func (b *builder) dropout(name string, x *nn.Value) *nn.Value {
 
 // finish sets output and loss.
 func (b *builder) finish(logits *nn.Value) *nn.Model {
-	b.m.Output = logits
+	b.m.Output, b.m.OutputBias = logits, logits.Node.In[2]
 	in := []*nn.Value{logits}
 	if b.Weighted {
 		b.m.OutputWeight = b.g.NewConstant("output_weight", nn.Shape{b.Outputs}, nn.Init{Arg: 1})

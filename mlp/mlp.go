@@ -173,7 +173,7 @@ func (b *builder) dropout(x *nn.Value) *nn.Value {
 func (b *builder) classify(x *nn.Value, init initFor) {
 	b.m.Penultimate = x
 	b.m.Output = b.dense("logits", x, b.Outputs, outputWeight, outputBias, init)
-	b.m.ClassWeight = b.m.Output.Node.In[1]
+	b.m.ClassWeight, b.m.OutputBias = b.m.Output.Node.In[1], b.m.Output.Node.In[2]
 }
 
 // mixture is YouTube-8M's mixture of experts; its gates have no bias, as in
@@ -181,7 +181,7 @@ func (b *builder) classify(x *nn.Value, init initFor) {
 func (b *builder) mixture(x *nn.Value) {
 	gates := b.dense("gates", x, b.Outputs*(b.Experts+1), gatesWeight, "", nn.TorchUniform)
 	experts := b.dense("experts", x, b.Outputs*b.Experts, expertsWeight, expertsBias, nn.TorchUniform)
-	b.m.Penultimate = x
+	b.m.Penultimate, b.m.OutputBias = x, experts.Node.In[2]
 	b.m.Output = b.g.Apply("probabilities", nn.MixtureOfExperts{Experts: b.Experts}, gates, experts)[0]
 	b.m.Probabilities = true
 }
@@ -195,7 +195,7 @@ func (b *builder) conv(x *nn.Value) {
 	p := b.g.Apply("pool", nn.MaxPool1D{}, y)[0]
 	flat := b.dropout(b.g.Apply("flat", nn.Reshape{Shape: nn.Shape{p.Width()}}, p)[0])
 	b.classify(flat, func(fanIn int) nn.Init { return nn.GlorotUniform(fanIn, b.Outputs) })
-	b.m.Output.Node.In[2].Init = nn.Init{}
+	b.m.OutputBias.Init = nn.Init{}
 }
 
 func (b *builder) loss() {

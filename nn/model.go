@@ -14,6 +14,11 @@ type Model struct {
 	// OutputWeight is the Constant [S] that weighs the loss of each output,
 	// all ones unless written.
 	OutputWeight *Value
+	// OutputBias is the parameter that stands for how frequent each output is:
+	// the bias of the classification layer [S], or of a mixture of experts that
+	// of its experts [S*E], those of an output side by side. Where Probabilities
+	// is false it is added to Output, one number an output.
+	OutputBias *Value
 
 	// Penultimate is the input [N,F] of the classification layer, where the
 	// neglection degree is measured; ClassWeight is that layer's weight [S,F],
@@ -62,6 +67,7 @@ func (m *Model) WithBatch(n int) *Model {
 	c := *m
 	c.Batch, c.Graph = n, g
 	c.Output, c.Loss, c.OutputWeight = of[m.Output], of[m.Loss], of[m.OutputWeight]
+	c.OutputBias = of[m.OutputBias]
 	c.Penultimate, c.ClassWeight = of[m.Penultimate], of[m.ClassWeight]
 	c.Features = make([]*Value, len(m.Features))
 	for i, v := range m.Features {
