@@ -75,13 +75,34 @@ type ImageMetrics struct {
 	Top5ErrorRate float64 `json:"top5_error_rate"`
 }
 
-// betterThan says whether v is the better of two validations of one run:
-// by GAP, of images by the error rate.
-func (v *Validation) betterThan(w *Validation) bool {
-	if v.ImageMetrics != nil {
-		return v.ErrorRate < w.ErrorRate
+// The metrics that may choose, values of Config.Metric.
+const (
+	MetricGAP       = "gap"        // videos; the default
+	MetricMAP       = "map"        // videos
+	MetricErrorRate = "error_rate" // images; the default
+	MetricLoss      = "loss"
+)
+
+// value is that of a metric.
+func (v *Validation) value(metric string) float64 {
+	switch metric {
+	case MetricGAP:
+		return v.GAP
+	case MetricMAP:
+		return v.MAP
+	case MetricErrorRate:
+		return v.ErrorRate
 	}
-	return v.GAP > w.GAP
+	return v.Loss
+}
+
+// betterThan says whether v is the better of two validations of one run by a
+// metric: of GAP and mAP the higher, of others the lower.
+func (v *Validation) betterThan(w *Validation, metric string) bool {
+	if metric == MetricGAP || metric == MetricMAP {
+		return v.value(metric) > w.value(metric)
+	}
+	return v.value(metric) < w.value(metric)
 }
 
 // Result is what a finished run has come to.
@@ -97,6 +118,7 @@ type Result struct {
 	Loss      float64     `json:"loss"`               // training loss of the last epoch
 	BestEpoch int         `json:"best_epoch"`         // from 1
 	Best      *Validation `json:"validate,omitempty"` // of the best epoch; nil without validation
+	Adjust    *Adjustment `json:"logit_adjust,omitempty"`
 	Neglected []int       `json:"neglected,omitempty"`
 	// Split lists those of Neglected that were split: the others have too few
 	// examples.

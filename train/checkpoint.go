@@ -51,8 +51,10 @@ type position struct {
 	Neglected []int `json:"neglected,omitempty"`
 	// SubclassToClass is the map of the outputs in stage 3 if not the identity.
 	SubclassToClass []int32 `json:"subclass_to_class,omitempty"`
-	Done            bool    `json:"done"`
-	LastLoss        float64 `json:"last_loss"` // mean of the last whole epoch
+	// Adjust is the logit adjustment of a run that is done.
+	Adjust   *Adjustment `json:"logit_adjust,omitempty"`
+	Done     bool        `json:"done"`
+	LastLoss float64     `json:"last_loss"` // mean of the last whole epoch
 }
 
 // best is the best epoch so far.
@@ -84,7 +86,8 @@ func (l *lossSum) mean() float64 {
 const (
 	positionKey     = "sdnn.position"
 	configKey       = "sdnn.config"
-	neglectionState = "sdnn.neglection" // U8, of runs with subclasses
+	countsKey       = "sdnn.class_counts" // training rows of each class, a JSON list
+	neglectionState = "sdnn.neglection"   // U8, of runs with subclasses
 )
 
 // nonFiniteError says that a trained tensor has left the finite numbers.
@@ -96,6 +99,7 @@ func (e *nonFiniteError) Error() string { return e.tensor + " holds a value that
 type checkpoint struct {
 	config     *Config
 	position   *position
+	counts     []int64    // of each class, the training rows
 	session    nn.Session // may be nil: no tensors
 	trained    bool       // only the network, without the optimiser
 	neglection []byte     // may be nil
@@ -130,7 +134,11 @@ func (c *checkpoint) write(path string) error {
 	if c.neglection != nil {
 		tensors = append(tensors, safetensors.Tensor{Name: neglectionState, DType: safetensors.U8, Shape: []int64{int64(len(c.neglection))}})
 	}
-	meta := map[string]string{configKey: string(cfg), positionKey: string(pos), "format": "pt"}
+	counts, err := json.Marshal(c.counts)
+	if err != nil {
+		return err
+	}
+	meta := map[string]string{configKey: string(cfg), positionKey: string(pos), countsKey: string(counts), "format": "pt"}
 	return durable.Write(path, func(f *os.File) error {
 		return safetensors.Write(f, meta, tensors, func(i int, e *safetensors.Encoder) error {
 			if i == len(state) {
@@ -177,6 +185,7 @@ func openCheckpoint(path string) (*os.File, *safetensors.File, *Config, *positio
 	if err := json.Unmarshal([]byte(st.Metadata[positionKey]), &pos); err != nil {
 		return fail(f, &CorruptError{path, fmt.Errorf("metadata %s: %w", positionKey, err)})
 	}
+	cfg.fillOld()
 	if pos.Stage < 1 || pos.Stage > 3 || pos.Epoch < 0 || pos.Row < 0 || pos.Step < 0 || pos.Examples < 0 || pos.MetricsLines < 0 {
 		return fail(f, &CorruptError{path, fmt.Errorf("metadata %s holds no position of a run", positionKey)})
 	}

@@ -49,12 +49,16 @@ type Config struct {
 
 	ValidateFraction float64 `json:"validate_fraction" flag:"validate-fraction"`
 	ValidateSplit    string  `json:"validate_split,omitempty" flag:"validate-split"`
+	Metric           string  `json:"metric" flag:"metric"`             // chooses the best checkpoint and the logit adjustment
+	LogitAdjust      string  `json:"logit_adjust" flag:"logit-adjust"` // AdjustAuto, AdjustNone or a number
 
 	Epochs      int     `json:"epochs" flag:"epochs"` // of stage 3
 	Batch       int     `json:"batch" flag:"batch"`
 	LR          float64 `json:"lr" flag:"lr"`
 	Schedule    string  `json:"schedule" flag:"schedule"` // see ParseSchedule
 	Optimizer   string  `json:"optimizer" flag:"optimizer"`
+	Beta2       float64 `json:"beta2,omitempty" flag:"beta2"` // of adam alone
+	BiasInit    string  `json:"bias_init" flag:"bias-init"`
 	WeightDecay float64 `json:"weight_decay" flag:"weight-decay"`
 	Augment     string  `json:"augment,omitempty" flag:"augment"` // images only, see ParseAugment
 	Noise       float64 `json:"noise" flag:"noise"`
@@ -91,6 +95,9 @@ const (
 
 	ProtocolAuthors = "authors"
 
+	BiasPrior = "prior" // BiasInit: each output starts at its log odds in the training rows
+	BiasZero  = "zero"  // BiasInit: the net's customary initial values, at or about 0
+
 	SplitKMeans = "kmeans"
 	SplitRandom = "random"
 )
@@ -108,6 +115,24 @@ func (e *UsageError) Error() string { return fmt.Sprintf("--%s: %s", e.Flag, e.W
 func SubclassFlags() []string {
 	return []string{"neglected", "subclasses", "subclass-weight", "neglect-epochs", "neglect-score",
 		"cluster-space", "no-pairing", "pairing-rule", "min-positives", "sibling-target", "neglected-weight", "split"}
+}
+
+// fillOld sets what runs of earlier versions did not have to what they did.
+func (c *Config) fillOld() {
+	fill := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	fill(&c.BiasInit, BiasZero)
+	fill(&c.LogitAdjust, AdjustNone)
+	fill(&c.Metric, MetricGAP)
+	if c.Images() && c.Metric == MetricGAP {
+		c.Metric = MetricErrorRate
+	}
+	if c.Beta2 == 0 {
+		c.Beta2 = nn.NewAdam().Beta2
+	}
 }
 
 // Set sets the field of a flag from its text. The error is a *UsageError; a
@@ -199,9 +224,13 @@ func (c *Config) checks() []check {
 	oneOf := func(flag, v string, words ...string) check {
 		return check{flag, slices.Contains(words, v), "is none of " + strings.Join(words, ", ")}
 	}
+	_, adjustErr := ParseLogitAdjust(c.LogitAdjust)
 	checks := []check{
 		oneOf("optimizer", c.Optimizer, string(nn.Adam), string(nn.SGD)),
+		oneOf("bias-init", c.BiasInit, BiasPrior, BiasZero),
 		oneOf("precision", string(c.Precision), string(nn.F32), string(nn.TF32), string(nn.BF16)),
+		{"beta2", c.Beta2 > 0 && c.Beta2 < 1, "is not between 0 and 1"},
+		{"logit-adjust", adjustErr == nil, fmt.Sprint(adjustErr)},
 		{"epochs", c.Epochs >= 1, "is not at least 1"},
 		{"batch", c.Batch >= 1 && c.Batch <= 1<<20, "is not between 1 and 1048576"},
 		{"lr", c.LR > 0 && c.LR <= 1e6, "is not a positive number of at most 1000000"},
@@ -220,6 +249,7 @@ func (c *Config) checks() []check {
 		checks = append(checks, c.imageChecks()...)
 	} else {
 		checks = append(checks,
+			oneOf("metric", c.Metric, MetricGAP, MetricMAP, MetricLoss),
 			check{"dropout", c.Dropout == 0 || c.Net == mlp.MLP || c.Net == mlp.Conv1D, "does nothing: " + c.Net + " has no dropout; leave it out, or take --net mlp or conv1d"},
 			check{"augment", c.Augment == "" || c.Augment == "none", "is for images; features know --noise, and mlp and conv1d --dropout"},
 			check{"protocol", c.Protocol == "", "is for images; for features give --neglect-score authors"})
@@ -252,6 +282,7 @@ func (c *Config) imageChecks() []check {
 		err = fmt.Errorf("crop and cutout may take at most the %d pixels of an image's side", side)
 	}
 	return []check{
+		{"metric", c.Metric == MetricErrorRate || c.Metric == MetricLoss, "is none of " + MetricErrorRate + ", " + MetricLoss},
 		{"augment", err == nil, fmt.Sprintf("cannot be: %v", err)},
 		{"noise", c.Noise == 0, "is for the features of videos; images know --augment"},
 		{"protocol", c.Protocol == "" || c.Protocol == ProtocolAuthors, "is not " + ProtocolAuthors},
@@ -279,6 +310,7 @@ func (c *Config) optimiser() nn.Optimizer {
 	if c.Optimizer == string(nn.Adam) {
 		o = nn.NewAdam()
 		o.WeightDecay = c.WeightDecay
+		o.Beta2 = c.Beta2
 	}
 	return o
 }

@@ -60,6 +60,7 @@ func readConfig(dir string) (c Config, err error) {
 		}
 		return Config{}, &CorruptError{path, fmt.Errorf("damaged%s: expected the settings of the run in JSON, found %w", where, err)}
 	}
+	c.fillOld()
 	if c.Format != ConfigFormat {
 		return Config{}, &CorruptError{path, fmt.Errorf("format %d, this program reads format %d", c.Format, ConfigFormat)}
 	}

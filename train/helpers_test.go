@@ -137,6 +137,24 @@ func files(t testing.TB, dir string) map[string]string {
 	return out
 }
 
+// metricsLines reads metrics.jsonl of a run.
+func metricsLines(t testing.TB, dir string) []metricsLine {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, metricsName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []metricsLine
+	for l := range strings.Lines(string(text)) {
+		var line metricsLine
+		if err := json.Unmarshal([]byte(l), &line); err != nil {
+			t.Fatalf("metrics line %q: %v", l, err)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
 func withoutTimings(t testing.TB, text []byte) []byte {
 	t.Helper()
 	var out []byte

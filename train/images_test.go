@@ -344,7 +344,7 @@ func TestImageErrors(t *testing.T) {
 		"--noise":               imageConfig(t, images, "noise=0.1"),
 		"too small":             imageConfig(t, images, "net=vgg16"),
 		"--pairing-rule":        imageConfig(t, images, "subclass=true", "pairing-rule=max"),
-		"the run was trained":   imageConfig(t, images, "net=mlp", "augment="),
+		"the run was trained":   imageConfig(t, images, "net=mlp", "augment=", "metric=gap"),
 	} {
 		o.Dir = t.TempDir()
 		_, err := Run(context.Background(), c, o)
@@ -395,19 +395,6 @@ func TestImagesWithoutOneLabel(t *testing.T) {
 			if !errors.As(err, &bad) || bad.Row != 39 || !strings.Contains(err.Error(), "train/00039") {
 				t.Errorf("labels %v, fraction %s: %v", labels, fraction, err)
 			}
-		}
-	}
-}
-
-func TestIsDead(t *testing.T) {
-	for _, c := range []struct {
-		loss float64
-		v    *Validation
-		want bool
-	}{{11.45, nil, true}, {11.5129, &Validation{Loss: 11.5128}, true}, {6, &Validation{Loss: 11.4}, true},
-		{11.5, &Validation{Loss: 3}, false}, {6.9, nil, false}, {69, nil, false}} {
-		if got := isDead(c.loss, c.v); got != c.want {
-			t.Errorf("loss %g, validated %+v: %v", c.loss, c.v, got)
 		}
 	}
 }

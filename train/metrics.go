@@ -23,6 +23,7 @@ type metricsLine struct {
 	ExamplesPerS float64     `json:"examples_per_s"`
 	End          bool        `json:"end_of_epoch,omitempty"`
 	Validate     *Validation `json:"validate,omitempty"`
+	Adjust       *Adjustment `json:"logit_adjust,omitempty"` // of the last line of a run that has one
 }
 
 // metricsFile is metrics.jsonl under construction.

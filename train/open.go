@@ -2,9 +2,11 @@ package train
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 
 	"sdnn/features"
 	"sdnn/internal/disk"
@@ -29,6 +31,9 @@ type TrainedRun struct {
 
 	neglected []int
 	classes   *subclass.Map
+	own       *Adjustment // nil: none
+	tau       float64     // applied
+	counts    []int64     // training rows of each class; nil: of an earlier version
 }
 
 // OpenRun opens the run in dir with one of its checkpoints. Everything comes
@@ -43,7 +48,7 @@ func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 		return nil, &NoRunError{dir, "there is no run here: " + file + " is a file, and a run is a folder"}
 	}
 	path := checkpointFile(dir, checkpoint)
-	f, _, cfg, pos, err := openCheckpoint(path)
+	f, st, cfg, pos, err := openCheckpoint(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, noCheckpoint(dir, checkpoint)
 	} else if err != nil {
@@ -61,6 +66,9 @@ func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 		r.Epoch = pos.Best.Epoch
 	}
 	if err := cfg.Validate(); err != nil {
+		return nil, &CorruptError{path, err}
+	}
+	if err := r.readAdjustment(st.Metadata[countsKey], pos.Adjust); err != nil {
 		return nil, &CorruptError{path, err}
 	}
 	r.classes = subclass.Identity(cfg.Classes)
@@ -109,6 +117,45 @@ func lostBest(dir string, last *position) error {
 // offered says that a checkpoint can be evaluated in place of one that is missing.
 func offered(checkpoint string) string {
 	return "eval and predict can take " + checkpoint + ".safetensors, with --checkpoint " + checkpoint
+}
+
+// readAdjustment takes the run's logit adjustment, and the numbers of rows that
+// one needs, from a checkpoint's metadata.
+func (r *TrainedRun) readAdjustment(counts string, own *Adjustment) error {
+	if counts != "" {
+		if err := json.Unmarshal([]byte(counts), &r.counts); err != nil {
+			return fmt.Errorf("metadata %s: %w", countsKey, err)
+		}
+	}
+	if n := len(r.counts); n > 0 && n != r.Config.Classes || own != nil && n == 0 {
+		return fmt.Errorf("metadata %s has %d numbers of rows for %d classes", countsKey, n, r.Config.Classes)
+	}
+	if r.own = own; own != nil {
+		r.tau = own.Tau
+	}
+	return nil
+}
+
+// LogitAdjust is the logit adjustment that Score applies: the run's own, until
+// SetLogitAdjust says otherwise.
+func (r *TrainedRun) LogitAdjust() float64 { return r.tau }
+
+// SetLogitAdjust chooses the logit adjustment that Score applies: "auto" for the
+// run's own, "none", or a number. The error is a *UsageError.
+func (r *TrainedRun) SetLogitAdjust(text string) error {
+	tau, err := ParseLogitAdjust(text)
+	if err != nil {
+		return &UsageError{"logit-adjust", strconv.Quote(text) + " " + err.Error()}
+	}
+	if text == AdjustAuto && r.own != nil {
+		tau = r.own.Tau
+	}
+	if tau != 0 && len(r.counts) == 0 {
+		return &UsageError{"logit-adjust", r.Dir + " was trained by an earlier version, which did not keep how many rows each class has: " +
+			"it can only be evaluated without, or trained anew"}
+	}
+	r.tau = tau
+	return nil
 }
 
 // Neglected lists the neglected classes, most neglected first; nil for a plain run.
@@ -164,6 +211,14 @@ func (r *TrainedRun) Score(ctx context.Context, e nn.Engine, s *features.Subset,
 	}
 	sc := scorer{session: session, probabilities: model.Probabilities, classes: r.classes,
 		feed: feeder{inputs: in, session: session}}
+	if r.tau != 0 {
+		offsets := logOffsets(r.tau, r.counts)
+		if model.Probabilities {
+			sc.odds = odds(offsets)
+		} else if err := applyOffsets(session, model, r.classes, offsets); err != nil {
+			return err
+		}
+	}
 	// Images cross a quarter of the bytes as they are stored, and are normalised
 	// where they are computed on. Features would move the same once, and wait for it.
 	if r.Config.Images() && 2*s.Rows() >= s.Split().Rows() {

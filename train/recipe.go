@@ -126,6 +126,7 @@ func (c *Config) UseProtocol(name string) error {
 		return &UsageError{"protocol", "it is for images; for features give --neglect-score authors"}
 	}
 	c.Protocol = name
+	c.BiasInit, c.LogitAdjust = BiasZero, AdjustNone
 	c.NeglectScore = ScoreAuthors
 	c.PairingRule = PairWrapped
 	c.ValidateFraction, c.ValidateSplit = 0, testSplit
@@ -138,7 +139,8 @@ func defaults(net string, m *features.Manifest) Config {
 		Format: ConfigFormat, Net: net, Engine: "auto", Precision: nn.F32, Seed: 1,
 		Dataset: m.Dataset, Classes: m.Classes,
 		ValidateFraction: 0.1,
-		Hidden:           2048, Experts: 2, Filters: 64,
+		BiasInit:         BiasPrior, LogitAdjust: AdjustAuto, Metric: MetricGAP, Beta2: nn.NewAdam().Beta2,
+		Hidden: 2048, Experts: 2, Filters: 64,
 		Subclasses: 2, SubclassWeight: 0.9,
 		NeglectScore: ScoreMean, ClusterSpace: SpaceInput, MinPositives: 2, NeglectedWeight: 1, Split: SplitKMeans,
 	}
@@ -168,6 +170,7 @@ func videoDefaults(net string, m *features.Manifest) Config {
 func imageDefaults(net string, images Column, m *features.Manifest) Config {
 	c := defaults(net, m)
 	c.Columns = []Column{images}
+	c.Metric = MetricErrorRate
 	c.PixelMean, c.PixelStd = m.PixelMean, m.PixelStd
 	c.Epochs, c.Batch, c.Optimizer, c.WeightDecay = 300, 128, string(nn.SGD), 5e-4
 	c.LR, c.Schedule, c.Augment = 0.1, "step:0.2@60,120,160,220,260", "crop,flip,cutout:16"

@@ -169,6 +169,11 @@ func (k *killer) Progress(*Progress) {
 }
 func (k *killer) Stage(int, string, int64, int64) { k.snapshot() }
 func (k *killer) Epoch(*Progress, *Validation)    { k.snapshot() }
+func (k *killer) Message(string) {
+	if _, err := os.Stat(filepath.Join(k.dir, configFile)); err == nil { // what is said before is of no run yet
+		k.snapshot()
+	}
+}
 
 // TestKill resumes what kills would have left, with checkpoints at the ends of
 // epochs only.

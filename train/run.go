@@ -118,6 +118,7 @@ type trainer struct {
 	partition  *subclass.Partition  // stage 3
 	pairs      *pairs               // stages 2 and 3; nil for none
 	run        *stageRun            // stages 1 and 3
+	counts     []int64              // of each class, the rows of the running stage
 }
 
 // check checks the settings, also against the store.
@@ -365,7 +366,7 @@ func (t *trainer) save(session nn.Session) error {
 		return err
 	}
 	t.pos.MetricsLines = t.metrics.lines
-	c := checkpoint{config: &t.cfg, position: &t.pos, session: session}
+	c := checkpoint{config: &t.cfg, position: &t.pos, counts: t.counts, session: session}
 	if t.neglection != nil {
 		var err error
 		if c.neglection, err = t.neglection.MarshalBinary(); err != nil {
@@ -413,7 +414,13 @@ func (t *trainer) divergedAt(step int64, what string) error {
 	return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, step, what, t.rate(), err == nil}
 }
 
-func (t *trainer) rate() float64 { return t.schedule.Rate(t.cfg.LR, t.pos.Epoch, t.pos.Examples) }
+// rate is that of the position's next step.
+func (t *trainer) rate() float64 { return t.schedule.rate(t.cfg.LR, t.now()) }
+
+// now is the position's next step.
+func (t *trainer) now() moment {
+	return moment{epoch: t.pos.Epoch, examples: t.pos.Examples, step: t.pos.Step, steps: t.run.steps}
+}
 
 func (t *trainer) result() *Result {
 	r := &Result{Dir: t.o.Dir, Net: t.cfg.Net, Engine: t.o.Engine.Name(), Classes: t.cfg.Classes,
@@ -425,6 +432,7 @@ func (t *trainer) result() *Result {
 	if b := t.pos.Best; b != nil {
 		r.BestEpoch, r.Best = b.Epoch, b.Validation
 	}
+	r.Adjust = t.pos.Adjust
 	// The outputs past the classes are the further subclasses of split ones.
 	for s := t.cfg.Classes; s < len(t.pos.SubclassToClass); s++ {
 		if c := int(t.pos.SubclassToClass[s]); !slices.Contains(r.Split, c) {

@@ -19,6 +19,7 @@ type scorer struct {
 	session       nn.Session
 	probabilities bool // the outputs are; else logits
 	classes       *subclass.Map
+	odds          []float32 // factors on the odds of probabilities, a class; nil: none
 	feed          feeder
 
 	out    ScoredBatch
@@ -146,17 +147,25 @@ func (s *scorer) take(rows []int, scores []float32) {
 		// The highest logit has the highest probability.
 		z := b.Scores[r*c : (r+1)*c]
 		s.classes.ClassScores(z, scores[r*width:(r+1)*width])
+		if s.odds != nil {
+			multiplyOdds(z, s.odds)
+		}
 		s.losses[r] = classCE(z, b.Labels[b.LabelOffsets[r]:b.LabelOffsets[r+1]], s.probabilities)
 		if !s.probabilities {
 			copy(b.Logits[r*c:], z)
 			kernel.Sigmoid(z, z)
 		}
 	})
-	b.Loss = 0
-	for _, l := range s.losses {
-		b.Loss += l
+	b.Loss = mean(s.losses)
+}
+
+// mean is the mean of values; there is at least one.
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
 	}
-	b.Loss /= float64(len(rows))
+	return sum / float64(len(values))
 }
 
 // classCE is the class cross-entropy of one row of logits, or probabilities.
@@ -200,33 +209,49 @@ func parallel(n int, f func(i int)) {
 	wait.Wait()
 }
 
+// validator accumulates the metrics of held-out rows.
+type validator struct {
+	single *eval.SingleLabel // of images
+	multi  *eval.MultiLabel  // of videos
+	rows   int
+	loss   float64
+}
+
+func newValidator(images bool, classes int) *validator {
+	if images {
+		return &validator{single: eval.NewSingleLabel(classes)}
+	}
+	return &validator{multi: eval.NewMultiLabel(classes, topK, 0)}
+}
+
+func (v *validator) add(b *ScoredBatch) error {
+	v.rows += len(b.Rows)
+	v.loss += b.Loss * float64(len(b.Rows))
+	if v.single != nil {
+		return v.single.Add(b.Logits, b.Labels)
+	}
+	return v.multi.Add(b.Scores, b.LabelOffsets, b.Labels)
+}
+
+func (v *validator) result() *Validation {
+	r := &Validation{Loss: v.loss / float64(max(v.rows, 1))}
+	if v.single != nil {
+		m := v.single.Result()
+		r.ImageMetrics = &ImageMetrics{ErrorRate: m.ErrorRate, Top5ErrorRate: m.Top5ErrorRate}
+		return r
+	}
+	m := v.multi.Result()
+	r.VideoMetrics = &VideoMetrics{GAP: m.GAP, MAP: m.MAP, Hit1: m.HitAt1, PERR: m.PERR}
+	return r
+}
+
 // validate evaluates the session on a subset.
 func (s *scorer) validate(ctx context.Context, subset *features.Subset, batch int) (*Validation, error) {
-	loss := 0.0
-	score := func(add func(b *ScoredBatch) error) error {
-		return s.score(ctx, subset, batch, func(b *ScoredBatch) error {
-			loss += b.Loss * float64(len(b.Rows))
-			return add(b)
-		})
+	v := newValidator(s.feed.augmenter != nil, s.classes.Classes())
+	if err := s.score(ctx, subset, batch, v.add); err != nil {
+		return nil, err
 	}
-	v := &Validation{}
-	if s.feed.augmenter != nil {
-		m := eval.NewSingleLabel(s.classes.Classes())
-		if err := score(func(b *ScoredBatch) error { return m.Add(b.Logits, b.Labels) }); err != nil {
-			return nil, err
-		}
-		r := m.Result()
-		v.ImageMetrics = &ImageMetrics{ErrorRate: r.ErrorRate, Top5ErrorRate: r.Top5ErrorRate}
-	} else {
-		m := eval.NewMultiLabel(s.classes.Classes(), topK, 0)
-		if err := score(func(b *ScoredBatch) error { return m.Add(b.Scores, b.LabelOffsets, b.Labels) }); err != nil {
-			return nil, err
-		}
-		r := m.Result()
-		v.VideoMetrics = &VideoMetrics{GAP: r.GAP, MAP: r.MAP, Hit1: r.HitAt1, PERR: r.PERR}
-	}
-	v.Loss = loss / float64(subset.Rows())
-	return v, nil
+	return v.result(), nil
 }
 
 // topK is the number of classes of a video that count, by YouTube-8M's rules.

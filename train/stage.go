@@ -20,7 +20,8 @@ import (
 type stageRun struct {
 	number  int
 	epochs  int
-	batch   int // most rows of a step: --batch, or all rows where they are fewer
+	batch   int   // most rows of a step: --batch, or all rows where they are fewer
+	steps   int64 // that the stage has in all
 	session nn.Session
 	feed    feeder
 	scorer  scorer
@@ -35,6 +36,11 @@ type stageRun struct {
 	notFinite atomic.Bool
 	badStep   int64
 	badLoss   float64
+
+	weight    []float32 // of each output in the loss; nil: 1
+	dead      int       // steps on end after which the outputs seemed to be dead
+	epochDone int       // steps of the running epoch in this process
+	mourned   bool      // it was said
 }
 
 // stageSeed is the seed of everything random in a stage but the initial
@@ -67,6 +73,10 @@ func (t *trainer) openStage() error {
 		beside = scorerBytes(c.Classes)
 	}
 	s.batch = min(s.batch, c.Batch)
+	s.steps = int64(s.epochs) * int64((s.rows.Rows()+s.batch-1)/s.batch)
+	if c.MaxSteps > 0 {
+		s.steps = min(s.steps, c.MaxSteps)
+	}
 	model, err := buildModel(c, s.batch, partition.Map().Subclasses(), weight != 1)
 	if err != nil {
 		return err
@@ -78,8 +88,8 @@ func (t *trainer) openStage() error {
 	}
 	t.run = s
 	if weight != 1 {
-		w := partition.Map().ColumnWeights(t.pos.Neglected, float32(weight))
-		if err := s.session.WriteState(model.OutputWeight.Name, w); err != nil {
+		s.weight = partition.Map().ColumnWeights(t.pos.Neglected, float32(weight))
+		if err := s.session.WriteState(model.OutputWeight.Name, s.weight); err != nil {
 			return err
 		}
 	}
@@ -89,6 +99,9 @@ func (t *trainer) openStage() error {
 	}
 	s.feed = feeder{inputs: in, session: s.session, seed: stageSeed(c.Seed, s.number, "rows"),
 		targeting: &subclass.Targeting{Partition: partition, SubclassWeight: float32(c.SubclassWeight), SiblingTarget: float32(c.SiblingTarget)}}
+	if err := t.startState(s, model); err != nil {
+		return err
+	}
 	s.shuffle = features.NewShuffle(s.rows, shuffleWindow, stageSeed(c.Seed, s.number, "order"))
 	if t.held != nil {
 		if in, err = newInputs(c, t.held.Split(), features.Augment{}, nil); err != nil {
@@ -97,6 +110,17 @@ func (t *trainer) openStage() error {
 		s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: partition.Map(), feed: feeder{inputs: in, session: s.session}}
 	}
 	return t.keepData(s)
+}
+
+// startState gives the session what the rows say of where to start. What a
+// resumed run had come to takes its place afterwards.
+func (t *trainer) startState(s *stageRun, model *nn.Model) error {
+	n := s.feed.count(s.rows)
+	t.counts = n.classes
+	if t.cfg.BiasInit != BiasPrior {
+		return nil
+	}
+	return s.session.WriteState(model.OutputBias.Name, n.prior(model.OutputBias.Shape.Size()))
 }
 
 func (t *trainer) closeStage() {
@@ -118,6 +142,7 @@ func (t *trainer) onStep(s *stageRun, r nn.StepResult) {
 		t.pos.EpochLoss.add(r.Loss, r.Rows)
 		t.pos.LineLoss.add(r.Loss, r.Rows)
 	}
+	s.watch(r)
 	if r.Theta != nil {
 		t.neglection.AddBatch(r.Theta, s.session.Feed(r.Slot).Targets.Index, r.Rows)
 	}
@@ -160,7 +185,7 @@ func (t *trainer) stage(ctx context.Context) error {
 			t.cfg.Batch, t.cfg.Examples(), n))
 	}
 	t.began = true
-	for number := t.pos.Stage; t.pos.Stage == number && !t.pos.Done; {
+	for number := t.pos.Stage; t.pos.Stage == number && !t.trained(); {
 		if err := t.epoch(ctx); err != nil {
 			return err
 		}
@@ -168,7 +193,16 @@ func (t *trainer) stage(ctx context.Context) error {
 			return err
 		}
 	}
+	if t.trained() && !t.pos.Done {
+		return t.finish(ctx)
+	}
 	return nil
+}
+
+// trained says whether the last epoch is over.
+func (t *trainer) trained() bool {
+	p := &t.pos
+	return p.Stage == 3 && p.Row == 0 && (p.Epoch >= t.cfg.Epochs || p.Epoch > 0 && t.limitReached())
 }
 
 // limitReached says whether --max-steps ends the stage here.
@@ -259,14 +293,47 @@ func (t *trainer) interrupted() error {
 	return ErrInterrupted
 }
 
-// isDead says whether a network for images gives 0 for every class: with one
-// label each that is a loss of -log(e), from which the gradient, which fades
-// when p << e, does not lead away.
-func isDead(loss float64, v *Validation) bool {
-	if v != nil {
-		loss = v.Loss
+// deadSteps are the steps on end from which a network is called dead; a network
+// that only passes through such losses is out of them sooner.
+const deadSteps = 8
+
+// watch looks for a dead network: one that gives 0 for every class, so that each
+// positive costs -log(e) and nothing else costs anything. The gradient fades when
+// p << e, and does not lead away from there.
+func (s *stageRun) watch(r nn.StepResult) {
+	targets := &s.session.Feed(r.Slot).Targets
+	dead := 0.0
+	for i, y := range targets.Y {
+		w := float32(1)
+		if s.weight != nil {
+			w = s.weight[targets.Index[i]]
+		}
+		dead += float64(w * y)
 	}
-	return math.Abs(loss/-math.Log(nn.LossEpsilon)-1) < 0.02
+	dead *= -math.Log(nn.LossEpsilon) / float64(r.Rows)
+	s.epochDone++
+	if dead > 0 && math.Abs(r.Loss/dead-1) < 0.01 {
+		s.dead++
+	} else {
+		s.dead = 0
+	}
+}
+
+// reportDead warns, once a stage, of a network that was dead when an epoch ended.
+func (t *trainer) reportDead() {
+	s := t.run
+	steps := s.epochDone
+	s.epochDone = 0
+	if s.mourned || s.dead < min(deadSteps, steps) || s.dead == 0 {
+		return
+	}
+	s.mourned = true
+	advice := fmt.Sprintf("a smaller --lr than %g", t.cfg.LR)
+	if t.cfg.BiasInit != BiasPrior {
+		advice = "--bias-init prior, or " + advice
+	}
+	t.o.Reporter.Warning(fmt.Sprintf("the network is dead since epoch %d: it gives 0 for every class, where the loss has hardly a gradient left, "+
+		"and will probably learn nothing more; stop it and begin again with %s, or with a warm-up (--schedule cosine:0.05)", t.pos.Epoch+1, advice))
 }
 
 // endEpoch validates, writes the epoch's line and checkpoints, and moves the
@@ -293,10 +360,7 @@ func (t *trainer) endEpoch(ctx context.Context) error {
 		return err
 	}
 	t.o.Reporter.Epoch(&s.progress, v)
-	if t.cfg.Images() && isDead(t.pos.LastLoss, v) {
-		t.o.Reporter.Message(fmt.Sprintf("the outputs seem to have fallen to 0, where the loss has hardly a gradient left: "+
-			"the network may learn nothing from here on; begin again with a smaller --lr than %g", t.cfg.LR))
-	}
+	t.reportDead()
 	t.pos.EpochLoss, t.pos.LineLoss = lossSum{}, lossSum{}
 	t.pos.Epoch++
 	t.pos.Row = 0
@@ -313,7 +377,10 @@ func (t *trainer) lastRate() float64 {
 	if last == 0 {
 		last = int64(min(t.cfg.Batch, t.pos.Row))
 	}
-	return t.schedule.Rate(t.cfg.LR, t.pos.Epoch, t.pos.Examples-last)
+	m := t.now()
+	m.examples -= last
+	m.step--
+	return t.schedule.rate(t.cfg.LR, m)
 }
 
 // endNeglectEpoch ends an epoch of stage 1.
@@ -333,16 +400,21 @@ func (t *trainer) endNeglectEpoch() error {
 // endLastStageEpoch ends an epoch of stage 3: it keeps the best weights, which
 // without validation are the last.
 func (t *trainer) endLastStageEpoch(v *Validation) error {
-	t.pos.Done = t.pos.Epoch == t.cfg.Epochs || t.limitReached()
-	if b := t.pos.Best; v == nil || b == nil || v.betterThan(b.Validation) {
+	t.pos.Done = t.trained() && !t.adjusting()
+	if b := t.pos.Best; v == nil || b == nil || v.betterThan(b.Validation, t.cfg.Metric) {
 		t.pos.Best = &best{Epoch: t.pos.Epoch, Step: t.pos.Step, Validation: v}
-		t.pos.MetricsLines = t.metrics.lines
-		c := checkpoint{config: &t.cfg, position: &t.pos, session: t.run.session, trained: true}
-		if err := t.diverged(c.write(checkpointFile(t.o.Dir, Best))); err != nil {
+		if err := t.saveBest(); err != nil {
 			return err
 		}
 	}
 	return t.save(t.run.session)
+}
+
+// saveBest writes best.safetensors from the session's weights.
+func (t *trainer) saveBest() error {
+	t.pos.MetricsLines = t.metrics.lines
+	c := checkpoint{config: &t.cfg, position: &t.pos, counts: t.counts, session: t.run.session, trained: true}
+	return t.diverged(c.write(checkpointFile(t.o.Dir, Best)))
 }
 
 // badScore turns a score that is not a number into a *DivergedError.

@@ -107,26 +107,37 @@ func TestLearns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m := eval.NewMultiLabel(run.Config.Classes, 20, 1)
-			loss, next := 0.0, 0
-			err = run.Score(context.Background(), engine, features.All(p), 7, func(b *ScoredBatch) error {
-				for _, row := range b.Rows {
-					if row != next {
-						t.Errorf("row %d where %d is due", row, next)
-					}
-					next++
+			for setting, want := range map[string]*Validation{"none": r.Best, "auto": r.Adjust.Validate} {
+				if err := run.SetLogitAdjust(setting); err != nil {
+					t.Fatal(err)
 				}
-				loss += b.Loss * float64(len(b.Rows))
-				return m.Add(b.Scores, b.LabelOffsets, b.Labels)
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := m.Result()
-			if !near(got.GAP, r.Best.GAP) || !near(got.MAP, r.Best.MAP) || !near(loss/float64(p.Rows()), r.Best.Loss) {
-				t.Errorf("scores give GAP %g, mAP %g, loss %g; the run had %+v", got.GAP, got.MAP, loss/float64(p.Rows()), r.Best)
+				checkScores(t, run, engine, p, want)
 			}
 		})
+	}
+}
+
+// checkScores compares what a run gives on a split with what it had there in training.
+func checkScores(t *testing.T, run *TrainedRun, engine nn.Engine, p *features.Split, want *Validation) {
+	t.Helper()
+	m := eval.NewMultiLabel(run.Config.Classes, 20, 1)
+	loss, next := 0.0, 0
+	err := run.Score(context.Background(), engine, features.All(p), 7, func(b *ScoredBatch) error {
+		for _, row := range b.Rows {
+			if row != next {
+				t.Errorf("row %d where %d is due", row, next)
+			}
+			next++
+		}
+		loss += b.Loss * float64(len(b.Rows))
+		return m.Add(b.Scores, b.LabelOffsets, b.Labels)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := m.Result()
+	if !near(got.GAP, want.GAP) || !near(got.MAP, want.MAP) || !near(loss/float64(p.Rows()), want.Loss) {
+		t.Errorf("scores give GAP %g, mAP %g, loss %g; the run had %+v, loss %g", got.GAP, got.MAP, loss/float64(p.Rows()), *want.VideoMetrics, want.Loss)
 	}
 }
 

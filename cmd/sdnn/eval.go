@@ -57,7 +57,8 @@ type evalResult struct {
 	Data        string `json:"data"`
 	Split       string `json:"split"`
 	eval.MultiLabelResult
-	Loss      *float64               `json:"loss"` // mean class cross-entropy; null for a submission file
+	Loss      *float64               `json:"loss"`                   // mean class cross-entropy; null for a submission file
+	Adjust    *float64               `json:"logit_adjust,omitempty"` // of the run's scores
 	PerSecond float64                `json:"examples_per_s"`
 	Fit       *eval.SubmissionReport `json:"fit,omitempty"`
 	Against   *againstResult         `json:"against,omitempty"`
@@ -170,7 +171,7 @@ func evalRun(ctx context.Context, s *scoring, run *train.TrainedRun, topK int) (
 	if err != nil {
 		return nil, err
 	}
-	r := &evalResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, MultiLabelResult: m.Result()}
+	r := &evalResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, MultiLabelResult: m.Result(), Adjust: new(run.LogitAdjust())}
 	if r.Videos > 0 {
 		loss /= float64(r.Videos)
 	}
@@ -256,7 +257,7 @@ func (t *splitTruth) Find(id []byte) (row int, ok bool) {
 func (r *evalResult) text(w io.Writer) {
 	what := r.Predictions
 	if what == "" {
-		what = fmt.Sprintf("%s (%s, epoch %d)", r.Run, r.Checkpoint, r.Epoch)
+		what = describeRun(r.Run, r.Checkpoint, r.Epoch, r.Adjust)
 	}
 	fmt.Fprintf(w, "%s on %s, split %s: %d videos, %.0f/s\n", what, r.Data, r.Split, r.Videos, r.PerSecond)
 	if r.Against != nil {
@@ -321,6 +322,15 @@ func (before *againstResult) text(w io.Writer, r *evalResult) {
 	}
 	fmt.Fprintf(w, "the neglected classes %s (%d better, %d worse), the others %s.\n", change(before.Neglected.Delta), before.Neglected.Better,
 		before.Neglected.Worse, change(before.Rest.Delta))
+}
+
+// describeRun says what was evaluated.
+func describeRun(dir, checkpoint string, epoch int, adjust *float64) string {
+	text := fmt.Sprintf("%s (%s, epoch %d", dir, checkpoint, epoch)
+	if adjust != nil && *adjust != 0 {
+		text += fmt.Sprintf(", logit adjustment %g", *adjust)
+	}
+	return text + ")"
 }
 
 // noneNeglected is said of a comparison without groups.

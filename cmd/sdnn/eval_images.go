@@ -22,7 +22,8 @@ type imagesResult struct {
 	Data        string `json:"data"`
 	Split       string `json:"split"`
 	eval.SingleLabelResult
-	Loss      *float64       `json:"loss"` // mean class cross-entropy; null for a file of predictions
+	Loss      *float64       `json:"loss"`                   // mean class cross-entropy; null for a file of predictions
+	Adjust    *float64       `json:"logit_adjust,omitempty"` // of the run's scores
 	PerSecond float64        `json:"examples_per_s"`
 	Confusion string         `json:"confusion,omitempty"` // the file
 	Fit       *imagesFit     `json:"fit,omitempty"`
@@ -81,7 +82,7 @@ func evalImages(ctx context.Context, s *scoring, run, other *train.TrainedRun, o
 
 func evalImagesRun(ctx context.Context, s *scoring, run *train.TrainedRun) (*imagesResult, error) {
 	begun := time.Now()
-	r := &imagesResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, metrics: eval.NewSingleLabel(run.Config.Classes)}
+	r := &imagesResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, metrics: eval.NewSingleLabel(run.Config.Classes), Adjust: new(run.LogitAdjust())}
 	loss := 0.0
 	err := s.each(ctx, "eval "+run.Dir, run, func(b *train.ScoredBatch) error {
 		loss += b.Loss * float64(len(b.Rows))
@@ -165,7 +166,7 @@ func (r *imagesResult) compare(before *imagesResult, run, other *train.TrainedRu
 func (r *imagesResult) text(w io.Writer) {
 	what := r.Predictions
 	if what == "" {
-		what = fmt.Sprintf("%s (%s, epoch %d)", r.Run, r.Checkpoint, r.Epoch)
+		what = describeRun(r.Run, r.Checkpoint, r.Epoch, r.Adjust)
 	}
 	fmt.Fprintf(w, "%s on %s, split %s: %d images, %.0f/s\n", what, r.Data, r.Split, r.Images, r.PerSecond)
 	if r.Against != nil {
@@ -255,9 +256,9 @@ func (before *againstImages) text(w io.Writer, r *imagesResult) {
 
 // openRuns opens the run to evaluate and the one to compare it with, nil if there is none.
 func (o *evalOptions) openRuns() (run, other *train.TrainedRun, err error) {
-	if run, err = train.OpenRun(o.run, o.checkpoint); err != nil || o.against == "" {
+	if run, err = o.openRun(o.run); err != nil || o.against == "" {
 		return run, nil, err
 	}
-	other, err = train.OpenRun(o.against, o.checkpoint)
+	other, err = o.openRun(o.against)
 	return run, other, err
 }

@@ -51,6 +51,7 @@ type predictResult struct {
 	Videos     *int64  `json:"videos,omitempty"`
 	Images     *int64  `json:"images,omitempty"`
 	TopK       int     `json:"top_k"`
+	Adjust     float64 `json:"logit_adjust"`
 	PerSecond  float64 `json:"examples_per_s"`
 }
 
@@ -73,13 +74,13 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 		return err
 	}
 	defer s.close()
-	run, err := train.OpenRun(o.run, o.checkpoint)
+	run, err := o.openRun(o.run)
 	if err != nil {
 		return err
 	}
 	begun := time.Now()
 	classes := run.Config.Classes
-	r := predictResult{Run: run.Dir, Checkpoint: run.Checkpoint, Data: o.data, Split: s.split.Name(), Out: o.out}
+	r := predictResult{Run: run.Dir, Checkpoint: run.Checkpoint, Data: o.data, Split: s.split.Name(), Out: o.out, Adjust: run.LogitAdjust()}
 	done := new(int64)
 	var w predictionWriter
 	if run.Config.Images() {

@@ -18,6 +18,7 @@ import (
 type scoringOptions struct {
 	run, data, split   string
 	checkpoint, engine string
+	logitAdjust        string
 	batch              int // 0: by the kind of examples
 	flags              *pflag.FlagSet
 }
@@ -29,6 +30,7 @@ func (o *scoringOptions) declare(f *pflag.FlagSet) {
 	f.StringVar(&o.split, "split", "", "split of the store (default validate if there is one, else test)")
 	f.StringVar(&o.checkpoint, "checkpoint", train.Best, "best or last")
 	f.StringVar(&o.engine, "engine", "auto", strings.Join(engineNames, ", "))
+	f.StringVar(&o.logitAdjust, "logit-adjust", train.AdjustAuto, "logit adjustment: auto (the run's own), none, or a `number`; see sdnn train --help")
 	f.IntVar(&o.batch, "batch", 0, "examples a step (default 1024, of images 256)")
 }
 
@@ -51,6 +53,15 @@ func openSplit(dir, name string) (*features.Store, *features.Split, error) {
 		return nil, nil, err
 	}
 	return store, split, nil
+}
+
+// openRun opens a run to be scored as the flags say.
+func (o *scoringOptions) openRun(dir string) (*train.TrainedRun, error) {
+	run, err := train.OpenRun(dir, o.checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	return run, run.SetLogitAdjust(o.logitAdjust)
 }
 
 // scoring applies runs to a split.

@@ -13,6 +13,7 @@ import (
 
 	"sdnn/features"
 	"sdnn/mlp"
+	"sdnn/nn"
 	"sdnn/train"
 )
 
@@ -76,11 +77,16 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.Float64("validate-fraction", d.ValidateFraction, "part of the train split held out to choose the best checkpoint; 0: train on all, best is last")
 	f.String("validate-split", d.ValidateSplit, "choose the best checkpoint on this `split` instead")
 
+	f.String("metric", "", "what chooses the best checkpoint and the logit adjustment on held-out examples: gap, map or loss, of images error_rate or loss"+shownDefaults("metric"))
+	f.String("logit-adjust", d.LogitAdjust, "add `TAU` ln(n) to the logit of a class of n training rows: auto chooses the number on held-out examples when training is over; none; or a number")
+
 	f.Int("epochs", 0, "epochs of the last stage"+shownDefaults("epochs"))
 	f.Int("batch", 0, "examples a step"+shownDefaults("batch"))
 	f.Float64("lr", 0, "learning rate"+shownDefaults("lr"))
 	f.String("schedule", "", "of the learning rate: constant, exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,..."+shownDefaults("schedule"))
 	f.String("optimizer", "", "adam, or sgd with Nesterov momentum"+shownDefaults("optimizer"))
+	f.Float64("beta2", 0, "adam: decay of the mean square of the gradients"+shownDefaults("beta2"))
+	f.String("bias-init", d.BiasInit, "prior: each output starts at its log odds in the training rows; zero: the net's customary values, about 0")
 	f.Float64("weight-decay", 0, "weight decay"+shownDefaults("weight-decay"))
 	f.String("augment", "", "images: a `list` of crop (a window of the image with 4 black pixels around, or crop:PIXELS), flip, cutout:PIXELS; or none"+shownDefaults("augment"))
 	f.Float64("noise", 0, "features of videos: standard deviation of the noise on them in training (default: conv1d 0.03, others none)")
@@ -209,6 +215,9 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 	if o.flags.Changed("epochs") && !o.flags.Changed("schedule") && !resume {
 		cfg.FitSchedule(customary)
 	}
+	if o.flags.Changed("beta2") && cfg.Optimizer != string(nn.Adam) {
+		return cfg, resume, usagef("--beta2 is for --optimizer adam; this is %s", cfg.Optimizer)
+	}
 	for name, net := range netFlags {
 		if f := o.flags.Lookup(name); f.Changed && cfg.Net != net {
 			return cfg, resume, usagef("--%s is for --net %s; this is %s", name, net, cfg.Net)
@@ -249,6 +258,13 @@ func (r trainResult) text(w io.Writer) {
 	fmt.Fprintf(w, ", engine %s: %s, %s, training loss %.4f, %s\n", r.Engine, count(r.Epochs, "epoch"), count(int(r.Steps), "step"), r.Loss, took)
 	if v := r.Best; v != nil {
 		fmt.Fprintf(w, "best epoch %d, validated: %s\n", r.BestEpoch, metricsText(v))
+	}
+	if a := r.Adjust; a != nil && a.Tau != 0 {
+		fmt.Fprintf(w, "logit adjustment %g", a.Tau)
+		if a.Validate != nil {
+			fmt.Fprintf(w, ", validated: %s", metricsText(a.Validate))
+		}
+		fmt.Fprintln(w)
 	}
 	if n := len(r.Neglected); n > 0 {
 		shown := slices.Clone(r.Neglected[:min(n, 20)])
