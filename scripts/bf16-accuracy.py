@@ -31,7 +31,7 @@ store = work.video_store(a.train, a.eval)
 def gap(net, seed, precision):
     epochs, batch, lr = SETTINGS[net]
     run = work.train(f'{net}-{precision}-{seed}', '--data', store, '--net', net, '--epochs', str(epochs), '--batch', str(batch),
-                     '--lr', str(lr), '--seed', seed, '--precision', precision)
+                     '--lr', str(lr), '--seed', seed, '--precision', precision, '--schedule', 'constant', '--validate-fraction', '0')
     r = work.evaluate(run, store)
     return r['gap'], r['map']
 

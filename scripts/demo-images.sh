@@ -16,7 +16,7 @@ rm -rf "$dir"
 
 step "$sdnn" synth cifar10 --out "$dir/raw"
 step "$sdnn" ingest cifar10 --out "$dir/store" "$dir/raw"
-net="--net wrn-10-1 --epochs 8 --schedule step:0.2@4,7 --augment crop:2 --dropout 0 --quiet"
+net="--net wrn-10-1 --epochs 8 --augment crop:2 --dropout 0 --quiet"
 # shellcheck disable=SC2086 # $net is several words
 step "$sdnn" train --data "$dir/store" --out "$dir/plain" $net
 # shellcheck disable=SC2086

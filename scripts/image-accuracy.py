@@ -28,7 +28,8 @@ work = Work(a.work, a.sdnn)
 
 def train(seed, tag):
     at = ','.join(str(max(1, round(a.epochs * f))) for f in (0.3, 0.6, 0.8))
-    args = ['--data', a.data, '--net', a.net, '--epochs', str(a.epochs), '--schedule', f'step:0.2@{at}', '--seed', seed]
+    args = ['--data', a.data, '--net', a.net, '--epochs', str(a.epochs), '--schedule', f'step:0.2@{at}', '--seed', seed,
+            '--lr', '0.1', '--validate-fraction', '0']
     if tag != 'plain':
         args += ['--subclass', '--neglected', a.neglected, '--neglect-epochs', a.neglect_epochs]
     if tag == 'random':

@@ -18,10 +18,10 @@ class Work:
         return json.loads(lines[-1]) if lines else {}
 
     def train(self, name, *args):
-        """Trains the run of a name on the whole train split and returns its folder. What is finished is not done again."""
+        """Trains the run of a name and returns its folder. What is finished is not done again."""
         run = os.path.join(self.folder, name)
         again = ['--resume'] if os.path.exists(run) else []
-        self.sdnn('train', '--out', run, '--validate-fraction', '0', *args, *again)
+        self.sdnn('train', '--out', run, *args, *again)
         return run
 
     def evaluate(self, run, store, *args):

@@ -98,20 +98,21 @@ func applyOffsets(session nn.Session, model *nn.Model, m *subclass.Map, offsets 
 	return session.WriteState(model.OutputBias.Name, bias)
 }
 
-// odds are the factors on the odds of probabilities that do what offsets do to
-// logits.
-func odds(offsets []float32) []float32 {
-	f := make([]float32, len(offsets))
+// odds are what divides the odds of probabilities to do what offsets do to logits.
+func odds(offsets []float32) []float64 {
+	f := make([]float64, len(offsets))
 	for c, o := range offsets {
-		f[c] = float32(math.Exp(float64(o)))
+		f[c] = math.Exp(-float64(o))
 	}
 	return f
 }
 
-// multiplyOdds multiplies the odds of probabilities by factors.
-func multiplyOdds(p, factors []float32) {
-	for c, f := range factors {
-		p[c] = p[c] * f / (1 - p[c] + p[c]*f)
+// divideOdds divides the odds of probabilities. What is sure stays so.
+func divideOdds(p []float32, by []float64) {
+	for c, f := range by {
+		if q := float64(p[c]); q > 0 && q < 1 {
+			p[c] = float32(q / (q + (1-q)*f))
+		}
 	}
 }
 
@@ -143,6 +144,9 @@ func (t *trainer) adjusting() bool {
 // second is written the run is not done, so that a killed one comes here again.
 func (t *trainer) finish(ctx context.Context) error {
 	s := t.run
+	if t.held != nil {
+		t.o.Reporter.Message("choosing the logit adjustment on held-out " + t.cfg.Examples())
+	}
 	last := t.pos.Best.Epoch == t.pos.Epoch // the session has the best weights
 	if !last {
 		if err := t.loadInto(Best, true); err != nil {
@@ -268,12 +272,12 @@ func (a *adjusted) from(b *ScoredBatch, offsets []float32) *ScoredBatch {
 		a.losses = make([]float64, len(b.Rows))
 	}
 	a.losses = a.losses[:len(b.Rows)]
-	factors := odds(offsets)
+	by := odds(offsets)
 	parallel(len(b.Rows), func(r int) {
 		p := a.out.Scores[r*classes : (r+1)*classes]
 		labels := b.Labels[b.LabelOffsets[r]:b.LabelOffsets[r+1]]
 		if b.Logits == nil {
-			multiplyOdds(p, factors)
+			divideOdds(p, by)
 			a.losses[r] = classCE(p, labels, true)
 			return
 		}
@@ -288,7 +292,8 @@ func (a *adjusted) from(b *ScoredBatch, offsets []float32) *ScoredBatch {
 	return &a.out
 }
 
-// adjustLine is the line of metrics.jsonl for the adjustment.
+// adjustLine is the line of metrics.jsonl for the adjustment, with loss and rate of
+// the last epoch.
 func (t *trainer) adjustLine() metricsLine {
-	return metricsLine{Stage: t.pos.Stage, Epoch: t.pos.Epoch, Step: t.pos.Step, Adjust: t.pos.Adjust}
+	return metricsLine{Stage: t.pos.Stage, Epoch: t.pos.Epoch, Step: t.pos.Step, Loss: t.pos.LastLoss, LR: t.rateOf(t.pos.Step), Adjust: t.pos.Adjust}
 }

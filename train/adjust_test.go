@@ -228,9 +228,6 @@ func TestLogOffsets(t *testing.T) {
 // they evaluate as they did, and say so if an adjustment is asked for.
 func TestRunsOfEarlierVersions(t *testing.T) {
 	run := &TrainedRun{Dir: "old"}
-	if err := run.readAdjustment("", nil); err != nil || run.LogitAdjust() != 0 {
-		t.Errorf("%v, %g", err, run.LogitAdjust())
-	}
 	for text, want := range map[string]string{"auto": "", "none": "", "0": "", "0.2": "earlier version", "much": "neither auto, none nor"} {
 		err := run.SetLogitAdjust(text)
 		usage := &UsageError{}
@@ -243,9 +240,61 @@ func TestRunsOfEarlierVersions(t *testing.T) {
 	if old.BiasInit != BiasZero || old.LogitAdjust != AdjustNone || old.Metric != MetricErrorRate || old.Beta2 != 0.999 {
 		t.Errorf("filled to %+v", old)
 	}
-	for counts, own := range map[string]*Adjustment{"[1,2": nil, "[1,2]": nil, "": {Tau: 1}} {
-		if err := (&TrainedRun{Config: Config{Classes: 3}}).readAdjustment(counts, own); err == nil {
-			t.Errorf("counts %q are taken", counts)
+}
+
+// TestMetadata: what the metadata of a checkpoint say must fit together, whoever
+// gave the file its checksums.
+func TestMetadata(t *testing.T) {
+	videos := &Config{Net: "mlp", Classes: 3}
+	images := &Config{Net: "vgg16", Classes: 3}
+	gap, rate := &Validation{VideoMetrics: &VideoMetrics{}}, &Validation{ImageMetrics: &ImageMetrics{}}
+	done := func(b *best, a *Adjustment) *position {
+		return &position{Stage: 3, Epoch: 2, Done: true, Best: b, Adjust: a}
+	}
+	for _, c := range []struct {
+		cfg    *Config
+		pos    *position
+		counts string
+		ok     bool
+	}{
+		{videos, &position{Stage: 1}, "", true},
+		{videos, done(&best{Validation: gap}, nil), "", true},
+		{videos, done(&best{Validation: gap}, &Adjustment{Tau: -0.2, Validate: gap, Without: gap}), "[1,0,2]", true},
+		{images, done(&best{Validation: rate}, &Adjustment{Tau: 0.2, Validate: rate, Without: rate}), "[1,0,2]", true},
+		{videos, done(&best{}, &Adjustment{Tau: 3}), "[1,0,2]", true},
+		{videos, done(nil, nil), "[1,0,2]", false},
+		{videos, done(&best{Validation: rate}, nil), "[1,0,2]", false},
+		{images, done(&best{Validation: gap}, nil), "[1,0,2]", false},
+		{videos, done(&best{Validation: &Validation{}}, nil), "[1,0,2]", false},
+		{videos, done(&best{}, &Adjustment{Tau: 1e300}), "[1,0,2]", false},
+		{videos, done(&best{}, &Adjustment{Tau: 0.1, Validate: gap}), "[1,0,2]", false},
+		{videos, done(&best{}, &Adjustment{Tau: 0.1, Validate: rate, Without: rate}), "[1,0,2]", false},
+		{videos, done(&best{}, &Adjustment{Tau: 0.1}), "", false},
+		{videos, done(&best{}, nil), "[1,2]", false},
+		{videos, done(&best{}, nil), "[1,2,-3]", false},
+		{videos, done(&best{}, nil), "[1,2", false},
+		{videos, done(&best{}, nil), `{"a":1}`, false},
+	} {
+		if err := checkMetadata(c.cfg, c.pos, c.counts); (err == nil) != c.ok {
+			t.Errorf("%s, %+v, counts %s: %v", c.cfg.Net, *c.pos, c.counts, err)
+		}
+	}
+}
+
+// TestDivideOdds: it is sigmoid(logit(p) + o) wherever that is a number, and stays
+// one where a factor is not.
+func TestDivideOdds(t *testing.T) {
+	for _, o := range []float32{-1000, -90, -3, -0.1, 0, 0.1, 3, 90, 1000} {
+		for _, p := range []float32{0, 1e-40, 1e-20, 0.001, 0.5, 0.999, 1 - 1.0/(1<<24), 1} {
+			got := []float32{p}
+			divideOdds(got, odds([]float32{o}))
+			want := 1 / (1 + math.Exp(-(logit(float64(p)) + float64(o))))
+			if p == 0 || p == 1 {
+				want = float64(p)
+			}
+			if math.Abs(float64(got[0])-want) > 1e-6*want+1e-44 {
+				t.Errorf("p %g, offset %g: %g, want %g", p, o, got[0], want)
+			}
 		}
 	}
 }

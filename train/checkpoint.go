@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -189,7 +190,52 @@ func openCheckpoint(path string) (*os.File, *safetensors.File, *Config, *positio
 	if pos.Stage < 1 || pos.Stage > 3 || pos.Epoch < 0 || pos.Row < 0 || pos.Step < 0 || pos.Examples < 0 || pos.MetricsLines < 0 {
 		return fail(f, &CorruptError{path, fmt.Errorf("metadata %s holds no position of a run", positionKey)})
 	}
+	if err := checkMetadata(&cfg, &pos, st.Metadata[countsKey]); err != nil {
+		return fail(f, &CorruptError{path, err})
+	}
 	return f, st, &cfg, &pos, nil
+}
+
+// checkMetadata says what does not fit together in a checkpoint's metadata.
+func checkMetadata(cfg *Config, pos *position, counts string) error {
+	bad := func(key, format string, args ...any) error {
+		return fmt.Errorf("metadata %s: %s", key, fmt.Sprintf(format, args...))
+	}
+	list, err := classCounts(counts)
+	if err != nil {
+		return bad(countsKey, "%v", err)
+	}
+	if n := len(list); n != 0 && n != cfg.Classes || n == 0 && pos.Adjust != nil {
+		return bad(countsKey, "%d numbers of rows for %d classes", n, cfg.Classes)
+	}
+	fits := func(v *Validation) bool {
+		return v == nil || cfg.Images() && v.ImageMetrics != nil && v.VideoMetrics == nil || !cfg.Images() && v.VideoMetrics != nil && v.ImageMetrics == nil
+	}
+	if a := pos.Adjust; a != nil && (!(math.Abs(a.Tau) <= adjustLimit) || !fits(a.Validate) || !fits(a.Without) || (a.Validate == nil) != (a.Without == nil)) {
+		return bad(positionKey, "a logit adjustment of %v that is none", a.Tau)
+	}
+	if b := pos.Best; b != nil && !fits(b.Validation) {
+		return bad(positionKey, "metrics of another kind of data than %s", cfg.Examples())
+	} else if b == nil && pos.Stage == 3 && pos.Epoch > 0 {
+		return bad(positionKey, "%d epochs, and none is the best", pos.Epoch)
+	}
+	return nil
+}
+
+// classCounts reads the training rows of each class; files of earlier versions have none.
+func classCounts(text string) (list []int64, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return nil, err
+	}
+	for c, n := range list {
+		if n < 0 {
+			return nil, fmt.Errorf("class %d has %d rows", c, n)
+		}
+	}
+	return list, nil
 }
 
 // corrupt marks a *safetensors.FormatError as that of a file of the run.

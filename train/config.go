@@ -142,6 +142,9 @@ func (c *Config) Set(flag, value string) error {
 	var err error
 	switch f.Kind() {
 	case reflect.String:
+		if tau, err := ParseLogitAdjust(value); flag == "logit-adjust" && err == nil && value != AdjustAuto && value != AdjustNone {
+			value = strconv.FormatFloat(tau, 'g', -1, 64) // however it is written
+		}
 		f.SetString(value)
 	case reflect.Bool:
 		var b bool

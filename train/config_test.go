@@ -19,11 +19,12 @@ func TestDefaults(t *testing.T) {
 		recipe, net string
 		want        map[string]string
 	}{
-		{"", "", map[string]string{"net": "logistic", "epochs": "5", "batch": "1024", "lr": "0.001", "schedule": "exp:0.95@4000000",
+		{"", "", map[string]string{"net": "logistic", "schedule": "linear", "bias-init": "prior", "logit-adjust": "auto", "metric": "gap", "beta2": "0.999",
 			"optimizer": "adam", "subclass": "false", "neglected": "100", "noise": "0", "dropout": "0", "validate-fraction": "0.1"}},
 		{"", "mlp", map[string]string{"dropout": "0.3", "hidden": "2048"}},
 		{"", "conv1d", map[string]string{"noise": "0.03", "filters": "64", "dropout": "0"}},
-		{"yt8m-conv1d", "", map[string]string{"net": "conv1d", "recipe": "yt8m-conv1d", "subclass": "true", "neglected": "100", "subclasses": "2",
+		{"yt8m-conv1d", "", map[string]string{"net": "conv1d", "epochs": "5", "batch": "1024", "lr": "0.001", "schedule": "exp:0.95@4000000",
+			"recipe": "yt8m-conv1d", "subclass": "true", "neglected": "100", "subclasses": "2",
 			"subclass-weight": "0.9", "neglect-epochs": "1", "sibling-target": "0", "neglected-weight": "1", "split": "kmeans", "min-positives": "2"}},
 		{"yt8m-conv1d", "mlp", map[string]string{"net": "mlp", "subclass": "true", "dropout": "0.3"}},
 	} {

@@ -402,9 +402,9 @@ func TestImagesWithoutOneLabel(t *testing.T) {
 // TestImageRecipes: the paper's settings, as section 6 of the method has them.
 func TestImageRecipes(t *testing.T) {
 	for name, want := range map[string]Config{
-		"cifar10-vgg16":  {Net: "vgg16", LR: 0.1, Schedule: "step:0.2@60,120,160,220,260", Augment: "crop,flip,cutout:16", Dropout: 0.5, Neglected: 2},
+		"cifar10-vgg16":  {Net: "vgg16", LR: 0.02, Schedule: "step:0.2@60,120,160,220,260", Augment: "crop,flip,cutout:16", Dropout: 0.5, Neglected: 2},
 		"cifar10-wrn":    {Net: "wrn-28-10", LR: 0.1, Schedule: "step:0.2@60,120,160,220,260", Augment: "crop,flip,cutout:16", Dropout: 0.3, Neglected: 2},
-		"cifar100-vgg16": {Net: "vgg16", LR: 0.1, Schedule: "step:0.2@60,120,160,220,260", Augment: "crop,flip,cutout:8", Dropout: 0.5, Neglected: 10},
+		"cifar100-vgg16": {Net: "vgg16", LR: 0.02, Schedule: "step:0.2@60,120,160,220,260", Augment: "crop,flip,cutout:8", Dropout: 0.5, Neglected: 10},
 		"cifar100-wrn":   {Net: "wrn-28-10", LR: 0.1, Schedule: "step:0.2@60,120,160,220,260", Augment: "crop,flip,cutout:8", Dropout: 0.3, Neglected: 10},
 		"svhn-vgg16":     {Net: "vgg16", LR: 0.01, Schedule: "step:0.1@80,120,160,220", Augment: "cutout:20", Dropout: 0.5, Neglected: 2},
 		"svhn-wrn":       {Net: "wrn-16-8", LR: 0.01, Schedule: "step:0.1@80,120,160,220", Augment: "cutout:20", Dropout: 0.4, Neglected: 2},

@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,8 +67,11 @@ func OpenRun(dir, checkpoint string) (*TrainedRun, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &CorruptError{path, err}
 	}
-	if err := r.readAdjustment(st.Metadata[countsKey], pos.Adjust); err != nil {
+	if r.counts, err = classCounts(st.Metadata[countsKey]); err != nil {
 		return nil, &CorruptError{path, err}
+	}
+	if r.own = pos.Adjust; r.own != nil {
+		r.tau = r.own.Tau
 	}
 	r.classes = subclass.Identity(cfg.Classes)
 	if pos.SubclassToClass != nil {
@@ -117,23 +119,6 @@ func lostBest(dir string, last *position) error {
 // offered says that a checkpoint can be evaluated in place of one that is missing.
 func offered(checkpoint string) string {
 	return "eval and predict can take " + checkpoint + ".safetensors, with --checkpoint " + checkpoint
-}
-
-// readAdjustment takes the run's logit adjustment, and the numbers of rows that
-// one needs, from a checkpoint's metadata.
-func (r *TrainedRun) readAdjustment(counts string, own *Adjustment) error {
-	if counts != "" {
-		if err := json.Unmarshal([]byte(counts), &r.counts); err != nil {
-			return fmt.Errorf("metadata %s: %w", countsKey, err)
-		}
-	}
-	if n := len(r.counts); n > 0 && n != r.Config.Classes || own != nil && n == 0 {
-		return fmt.Errorf("metadata %s has %d numbers of rows for %d classes", countsKey, n, r.Config.Classes)
-	}
-	if r.own = own; own != nil {
-		r.tau = own.Tau
-	}
-	return nil
 }
 
 // LogitAdjust is the logit adjustment that Score applies: the run's own, until

@@ -180,6 +180,9 @@ func (t *trainer) openData() error {
 	if t.rows.Rows() == 0 {
 		return &UsageError{"validate-fraction", fmt.Sprintf("of the %d %s of split %q none is left to train on", t.split.Rows(), c.Examples(), trainSplit)}
 	}
+	if t.cfg.LogitAdjust == AdjustAuto && c.ValidateSplit == testSplit {
+		t.o.Reporter.Message("no logit adjustment is chosen: nothing is, on the test split")
+	}
 	if t.held != nil && t.held.Rows() == 0 {
 		t.o.Reporter.Message("no " + c.Examples() + " are held out: the last checkpoint will be the best")
 		t.held = nil
@@ -411,11 +414,21 @@ func (t *trainer) diverged(err error) error {
 
 func (t *trainer) divergedAt(step int64, what string) error {
 	_, err := os.Stat(checkpointFile(t.o.Dir, Last))
-	return &DivergedError{t.pos.Stage, t.pos.Epoch + 1, step, what, t.rate(), err == nil}
+	epoch := min(t.pos.Epoch+1, t.run.epochs) // when all are over, the last
+	return &DivergedError{t.pos.Stage, epoch, step, what, t.rateOf(step), err == nil}
 }
 
 // rate is that of the position's next step.
 func (t *trainer) rate() float64 { return t.schedule.rate(t.cfg.LR, t.now()) }
+
+// rateOf is that of a step of the running epoch, or the last one, from 1.
+func (t *trainer) rateOf(step int64) float64 {
+	m := t.now()
+	back := m.step - (step - 1)
+	m.step, m.examples = step-1, max(0, m.examples-back*int64(t.run.batch))
+	m.epoch = min(m.epoch, t.run.epochs-1)
+	return t.schedule.rate(t.cfg.LR, m)
+}
 
 // now is the position's next step.
 func (t *trainer) now() moment {

@@ -19,7 +19,7 @@ type scorer struct {
 	session       nn.Session
 	probabilities bool // the outputs are; else logits
 	classes       *subclass.Map
-	odds          []float32 // factors on the odds of probabilities, a class; nil: none
+	odds          []float64 // see divideOdds; nil: nothing to do
 	feed          feeder
 
 	out    ScoredBatch
@@ -148,7 +148,7 @@ func (s *scorer) take(rows []int, scores []float32) {
 		z := b.Scores[r*c : (r+1)*c]
 		s.classes.ClassScores(z, scores[r*width:(r+1)*width])
 		if s.odds != nil {
-			multiplyOdds(z, s.odds)
+			divideOdds(z, s.odds)
 		}
 		s.losses[r] = classCE(z, b.Labels[b.LabelOffsets[r]:b.LabelOffsets[r+1]], s.probabilities)
 		if !s.probabilities {

@@ -37,10 +37,10 @@ type stageRun struct {
 	badStep   int64
 	badLoss   float64
 
-	weight    []float32 // of each output in the loss; nil: 1
-	dead      int       // steps on end after which the outputs seemed to be dead
-	epochDone int       // steps of the running epoch in this process
-	mourned   bool      // it was said
+	outputs int
+	weight  []float32 // of each output in the loss; nil: 1
+	dead    int       // steps on end after which the network seemed to be dead
+	mourned bool      // it was said
 }
 
 // stageSeed is the seed of everything random in a stage but the initial
@@ -86,6 +86,7 @@ func (t *trainer) openStage() error {
 	if err != nil {
 		return err
 	}
+	s.outputs = model.Outputs()
 	t.run = s
 	if weight != 1 {
 		s.weight = partition.Map().ColumnWeights(t.pos.Neglected, float32(weight))
@@ -171,6 +172,9 @@ func (t *trainer) stage(ctx context.Context) error {
 	what := "training the network"
 	if s.number == 1 {
 		what = "finding the neglected classes"
+	}
+	if t.trained() {
+		return t.finish(ctx)
 	}
 	if t.pos.Examples > 0 { // a resumed run
 		what += fmt.Sprintf(", from step %d, epoch %d of %d, on", t.pos.Step, t.pos.Epoch+1, s.epochs)
@@ -293,13 +297,13 @@ func (t *trainer) interrupted() error {
 	return ErrInterrupted
 }
 
-// deadSteps are the steps on end from which a network is called dead; a network
-// that only passes through such losses is out of them sooner.
+// deadSteps are the steps on end from which a network is called dead.
 const deadSteps = 8
 
 // watch looks for a dead network: one that gives 0 for every class, so that each
-// positive costs -log(e) and nothing else costs anything. The gradient fades when
-// p << e, and does not lead away from there.
+// positive costs -log(e) and all else nothing. The gradient fades when p << e, and
+// does not lead away from there. A loss that is also that of outputs which are 1/2
+// everywhere, as at a start from zero, says nothing.
 func (s *stageRun) watch(r nn.StepResult) {
 	targets := &s.session.Feed(r.Slot).Targets
 	dead := 0.0
@@ -311,8 +315,8 @@ func (s *stageRun) watch(r nn.StepResult) {
 		dead += float64(w * y)
 	}
 	dead *= -math.Log(nn.LossEpsilon) / float64(r.Rows)
-	s.epochDone++
-	if dead > 0 && math.Abs(r.Loss/dead-1) < 0.01 {
+	near := func(loss, share float64) bool { return math.Abs(r.Loss-loss) < share*loss }
+	if near(dead, 0.005) && !near(float64(s.outputs)*math.Ln2, 0.02) {
 		s.dead++
 	} else {
 		s.dead = 0
@@ -322,9 +326,7 @@ func (s *stageRun) watch(r nn.StepResult) {
 // reportDead warns, once a stage, of a network that was dead when an epoch ended.
 func (t *trainer) reportDead() {
 	s := t.run
-	steps := s.epochDone
-	s.epochDone = 0
-	if s.mourned || s.dead < min(deadSteps, steps) || s.dead == 0 {
+	if s.mourned || s.dead < deadSteps {
 		return
 	}
 	s.mourned = true
@@ -342,7 +344,7 @@ func (t *trainer) reportDead() {
 func (t *trainer) endEpoch(ctx context.Context) error {
 	s := t.run
 	s.progress.Epoch, s.progress.Step, s.progress.Examples = t.pos.Epoch+1, t.pos.Step, t.pos.Examples
-	s.progress.LR = t.lastRate()
+	s.progress.LR = t.rateOf(t.pos.Step)
 	var v *Validation
 	if t.held != nil {
 		var err error
@@ -369,18 +371,6 @@ func (t *trainer) endEpoch(ctx context.Context) error {
 		return t.endNeglectEpoch()
 	}
 	return t.endLastStageEpoch(v)
-}
-
-// lastRate is the rate of the last step that was done.
-func (t *trainer) lastRate() float64 {
-	last := int64(t.pos.Row % t.cfg.Batch)
-	if last == 0 {
-		last = int64(min(t.cfg.Batch, t.pos.Row))
-	}
-	m := t.now()
-	m.examples -= last
-	m.step--
-	return t.schedule.rate(t.cfg.LR, m)
 }
 
 // endNeglectEpoch ends an epoch of stage 1.

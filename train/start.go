@@ -50,7 +50,9 @@ func (f *feeder) count(rows *features.Subset) *tally {
 // the half standing for what few rows leave open; width is the length of the
 // parameter, a multiple of the outputs. With all other inputs of the layer at 0
 // the mean gradient of every logit is then 0 from the first step, where a bias of
-// 0 spends the first epochs on unlearning that half of all rows have each class
+// 0 spends the first epochs on unlearning that half of all rows have each class.
+// The E experts of a mixture get it each; they share its output with a gate that
+// stands for none, so that it starts at E/(E+1) of the odds' probability
 // (method, section 13; as Lin et al., "Focal loss", ICCV 2017, section 3.3).
 func (n *tally) prior(width int) []float32 {
 	each := width / len(n.positive)

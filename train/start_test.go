@@ -246,14 +246,18 @@ func TestWatch(t *testing.T) {
 		weight []float32
 		loss   float64
 		dead   bool
+
+		outputs int
 	}{
-		{[][]int32{{0}, {1}}, nil, one, true},
-		{[][]int32{{0}, {1}}, nil, one * 0.98, false},
-		{[][]int32{{0, 1, 2}, {}, {1}, {2}}, nil, one * 5 / 4, true},
-		{[][]int32{{0, 1, 2}, {}, {1}, {2}}, nil, one, false},
-		{[][]int32{{}, {}}, nil, 0, false},
-		{[][]int32{{0}, {1}}, []float32{3, 1, 1}, 2 * one, true},
-		{[][]int32{{0}, {1}}, []float32{3, 1, 1}, one, false},
+		{[][]int32{{0, 1, 2}}, nil, 3 * one, false, 50}, // 50 ln 2: all are 1/2
+		{[][]int32{{0, 1, 2}}, nil, 3 * one, true, 60},
+		{[][]int32{{0}, {1}}, nil, one, true, 3},
+		{[][]int32{{0}, {1}}, nil, one * 0.98, false, 3},
+		{[][]int32{{0, 1, 2}, {}, {1}, {2}}, nil, one * 5 / 4, true, 3},
+		{[][]int32{{0, 1, 2}, {}, {1}, {2}}, nil, one, false, 3},
+		{[][]int32{{}, {}}, nil, 0, false, 3},
+		{[][]int32{{0}, {1}}, []float32{3, 1, 1}, 2 * one, true, 3},
+		{[][]int32{{0}, {1}}, []float32{3, 1, 1}, one, false, 3},
 	} {
 		feed := &fedSession{}
 		feed.feed.Targets.Reset()
@@ -263,12 +267,12 @@ func TestWatch(t *testing.T) {
 			}
 			feed.feed.Targets.EndRow()
 		}
-		s := &stageRun{session: feed, weight: c.weight}
+		s := &stageRun{session: feed, weight: c.weight, outputs: max(3, c.outputs)}
 		for range 3 {
 			s.watch(nn.StepResult{Rows: len(c.labels), Loss: c.loss})
 		}
-		if (s.dead == 3) != c.dead || s.epochDone != 3 {
-			t.Errorf("%+v: dead for %d of %d steps", c, s.dead, s.epochDone)
+		if (s.dead == 3) != c.dead {
+			t.Errorf("%+v: dead for %d steps", c, s.dead)
 		}
 	}
 }

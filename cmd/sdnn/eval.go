@@ -72,6 +72,7 @@ type againstResult struct {
 	MAP    float64 `json:"map"`
 	GAP    float64 `json:"gap"`
 	Loss   float64 `json:"loss"`
+	Adjust float64 `json:"logit_adjust"`
 	eval.Comparison
 }
 
@@ -81,6 +82,8 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 		return usagef("--top-k %d: it must be at least 1", o.topK)
 	case (o.run == "") == (o.predictions == ""):
 		return usagef("give either --run or --predictions; see sdnn eval --help")
+	case o.run == "" && (o.flags.Changed("checkpoint") || o.flags.Changed("logit-adjust")):
+		return usagef("--checkpoint and --logit-adjust are for a run: the scores in a file of predictions are as they are; see sdnn eval --help")
 	case o.confusion != "" && o.run == "":
 		return usagef("--confusion wants a run: give --run; see sdnn eval --help")
 	case o.against != "" && o.run == "":
@@ -156,7 +159,7 @@ func evalRunAgainst(ctx context.Context, s *scoring, run, other *train.TrainedRu
 	if !o.perClass {
 		c.PerClass = slices.DeleteFunc(c.PerClass, func(d eval.ClassDelta) bool { return !d.Neglected })
 	}
-	r.Against = &againstResult{other.Dir, before.HitAt1, before.PERR, before.MAP, before.GAP, *before.Loss, c}
+	r.Against = &againstResult{other.Dir, before.HitAt1, before.PERR, before.MAP, before.GAP, *before.Loss, *before.Adjust, c}
 	return r, nil
 }
 
@@ -315,7 +318,7 @@ func (before *againstResult) text(w io.Writer, r *evalResult) {
 		}
 		t.Flush()
 	}
-	fmt.Fprintf(w, "\nAgainst %s: GAP %s; ", before.Run, change(r.GAP-before.GAP))
+	fmt.Fprintf(w, "\nAgainst %s: GAP %s; ", withAdjust(before.Run, before.Adjust), change(r.GAP-before.GAP))
 	if before.Neglected.Classes == 0 {
 		fmt.Fprintf(w, "%s (%d classes better, %d worse).\n", noneNeglected, before.Rest.Better, before.Rest.Worse)
 		return
@@ -331,6 +334,14 @@ func describeRun(dir, checkpoint string, epoch int, adjust *float64) string {
 		text += fmt.Sprintf(", logit adjustment %g", *adjust)
 	}
 	return text + ")"
+}
+
+// withAdjust is a run and its logit adjustment, if it has one.
+func withAdjust(dir string, adjust float64) string {
+	if adjust == 0 {
+		return dir
+	}
+	return fmt.Sprintf("%s (logit adjustment %g)", dir, adjust)
 }
 
 // noneNeglected is said of a comparison without groups.

@@ -46,6 +46,7 @@ type againstImages struct {
 	ErrorRate     float64 `json:"error_rate"`
 	Top5ErrorRate float64 `json:"top5_error_rate"`
 	Loss          float64 `json:"loss"`
+	Adjust        float64 `json:"logit_adjust"`
 	// Chance is two standard errors of the difference of two such error rates on so many images: a smaller difference says nothing.
 	Chance float64 `json:"chance"`
 	eval.Comparison
@@ -155,7 +156,7 @@ func (r *imagesResult) compare(before *imagesResult, run, other *train.TrainedRu
 	if err != nil {
 		return nil, err
 	}
-	a := &againstImages{before.Run, before.ErrorRate, before.Top5ErrorRate, *before.Loss, 0, c}
+	a := &againstImages{before.Run, before.ErrorRate, before.Top5ErrorRate, *before.Loss, *before.Adjust, 0, c}
 	if r.Images > 0 {
 		variance := func(p float64) float64 { return p * (1 - p) / float64(r.Images) }
 		a.Chance = 2 * math.Sqrt(variance(r.ErrorRate)+variance(before.ErrorRate))
@@ -245,7 +246,7 @@ func (before *againstImages) text(w io.Writer, r *imagesResult) {
 	if math.Abs(change) <= before.Chance {
 		verdict = "within chance"
 	}
-	fmt.Fprintf(w, "\nAgainst %s: error rate %+.4f, %s (%.4f on %d images); ", before.Run, change, verdict, before.Chance, r.Images)
+	fmt.Fprintf(w, "\nAgainst %s: error rate %+.4f, %s (%.4f on %d images); ", withAdjust(before.Run, before.Adjust), change, verdict, before.Chance, r.Images)
 	if before.Neglected.Classes == 0 {
 		fmt.Fprintf(w, "%s (%d classes better, %d worse).\n", noneNeglected, before.Rest.Better, before.Rest.Worse)
 		return

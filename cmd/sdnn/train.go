@@ -38,16 +38,21 @@ RUN gets config.json (every setting), metrics.jsonl, best.safetensors, last.safe
 neglection.json and subclasses.json. Ctrl-C saves and stops; --resume goes on, also after a crash, to the same bits as a
 run that was never interrupted. Results do not depend on --threads.
 
-Settings not given have the recipe's value, or else the defaults below; those for images are the paper's for the dataset.
-The schedule of images is the paper's for 300 epochs; with other --epochs and no --schedule every step of it keeps its part of
-the training: --epochs 30 has step:0.2@6,12,16,22,26. The log shows the schedule.
+Settings not given have the recipe's value, or else the defaults below. For features of videos --epochs, --batch, --lr and
+--neglect-epochs follow from the net and the number of rows; the log shows them. With a schedule of steps, as recipes for images
+have, other --epochs keep each step's part of the training: 30 epochs of step:0.2@60,120,160,220,260 have step:0.2@6,12,16,22,26.
+
+Every output starts at the log odds of its class in the training rows (--bias-init prior): from a bias of 0, which says that half
+of all rows have each class, rare classes spend most of a training on unlearning that, and vgg16 dies in its second step at the
+paper's rate. When training is over, one number is chosen on the held-out rows (--logit-adjust auto): TAU, with which
+TAU ln(n) is added to the score, before the sigmoid, of a class that n training rows have. eval and predict apply it.
 
 Images of neglected classes get, in the last two stages, a copy each that is mixed with another training image (--no-pairing:
 none). Recipes train with subclasses; with --subclass=false they train the baseline.
 
---protocol authors follows the authors' code where sdnn does otherwise by default: it ranks classes by a score that follows
-their frequency, mixes images in bytes that overflow, and trains on the whole train split with the best checkpoint chosen on
-the test split, so that the error rate on that split is better than on new images.`,
+--protocol authors follows the authors' code where sdnn does otherwise by default: it starts from a bias of 0 at their rate and
+schedule, ranks classes by a score that follows their frequency, mixes images in bytes that overflow, and trains on the whole
+train split with the best checkpoint chosen on the test split, so that the error rate there is better than on new images.`,
 		[]string{"sdnn train --data store --net mlp --epochs 10 --subclass --neglected 50 --out subclass --resume",
 			"sdnn train --data images --recipe cifar10-vgg16 --out vgg16"},
 		func(ctx context.Context, _ []string) error { return runTrain(ctx, a, o) })
@@ -68,7 +73,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	d := defaultsOf(mlp.Logistic, "")
 	f.String("net", "", "`network`: "+strings.Join(train.Nets(), ", ")+" (default logistic, of images vgg16)")
 	f.String("recipe", "", "the paper's settings for a dataset and net: "+strings.Join(train.Recipes(), ", "))
-	f.String("protocol", "", "images: authors, for --neglect-score authors --pairing-rule wrapped --validate-split test --validate-fraction 0")
+	f.String("protocol", "", "images: authors, for their rate and schedule, and --bias-init zero --logit-adjust none --neglect-score authors --pairing-rule wrapped --validate-split test --validate-fraction 0")
 	f.String("engine", d.Engine, strings.Join(engineNames, ", "))
 	f.String("precision", string(d.Precision), precisionHelp)
 	f.Bool("fast", d.Fast, fastHelp)
@@ -80,12 +85,13 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.String("metric", "", "what chooses the best checkpoint and the logit adjustment on held-out examples: gap, map or loss, of images error_rate or loss"+shownDefaults("metric"))
 	f.String("logit-adjust", d.LogitAdjust, "add `TAU` ln(n) to the logit of a class of n training rows: auto chooses the number on held-out examples when training is over; none; or a number")
 
-	f.Int("epochs", 0, "epochs of the last stage"+shownDefaults("epochs"))
-	f.Int("batch", 0, "examples a step"+shownDefaults("batch"))
-	f.Float64("lr", 0, "learning rate"+shownDefaults("lr"))
-	f.String("schedule", "", "of the learning rate: constant, exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,..."+shownDefaults("schedule"))
+	f.Int("epochs", 0, "epochs of the last stage"+byRows("epochs"))
+	f.Int("batch", 0, "examples a step"+byRows("batch"))
+	f.Float64("lr", 0, "learning rate"+byRows("lr"))
+	f.String("schedule", "", "of the learning rate: constant, linear[:WARMUP] or cosine[:WARMUP] to 0 at the end, exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,...; "+
+		"WARMUP is steps of rising, or below 1 a part of all steps"+shownDefaults("schedule"))
 	f.String("optimizer", "", "adam, or sgd with Nesterov momentum"+shownDefaults("optimizer"))
-	f.Float64("beta2", 0, "adam: decay of the mean square of the gradients"+shownDefaults("beta2"))
+	f.Float64("beta2", 0, "adam: decay of the mean square of the gradients (default 0.999)")
 	f.String("bias-init", d.BiasInit, "prior: each output starts at its log odds in the training rows; zero: the net's customary values, about 0")
 	f.Float64("weight-decay", 0, "weight decay"+shownDefaults("weight-decay"))
 	f.String("augment", "", "images: a `list` of crop (a window of the image with 4 black pixels around, or crop:PIXELS), flip, cutout:PIXELS; or none"+shownDefaults("augment"))
@@ -99,7 +105,7 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.Int("neglected", 0, "`K`: how many of the most neglected classes are split (default a tenth of the classes, of videos at most 100, of images at least 2)")
 	f.Int("subclasses", d.Subclasses, "subclasses of a neglected class")
 	f.Float64("subclass-weight", d.SubclassWeight, "loss weight of a sibling's output: 1 ignores confusion of siblings, 0 treats them as strangers")
-	f.Int("neglect-epochs", 0, "epochs of the first stage, which finds the neglected classes"+shownDefaults("neglect-epochs"))
+	f.Int("neglect-epochs", 0, "epochs of the first stage, which finds the neglected classes (default a quarter of --epochs, images 10)")
 	f.String("neglect-score", d.NeglectScore, "mean (over the batches where a class occurs) or authors (as in their code)")
 	f.String("cluster-space", d.ClusterSpace, "where a class is split: input features, or the first network's penultimate ones")
 	f.Bool("no-pairing", d.NoPairing, "images: no paired copies of the images of neglected classes")
@@ -111,12 +117,12 @@ func addSettingFlags(f *pflag.FlagSet) {
 }
 
 // defaultsOf are the settings of a net on a dataset when nothing is given.
-func defaultsOf(net, dataset string) train.Config {
+func defaultsOf(net, dataset string) *train.Config {
 	c, err := train.NewConfig("", net, &features.Manifest{Dataset: dataset})
 	if err != nil {
 		panic("sdnn: " + err.Error())
 	}
-	return c
+	return &c
 }
 
 // shownDefaults is what --help says of a setting that the kind of data decides.
@@ -132,6 +138,31 @@ func shownDefaults(flag string) string {
 		}
 	}
 	return " (default " + text + ")"
+}
+
+// byRows is what --help says of a setting that for features follows from the rows.
+func byRows(flag string) string {
+	var values []string
+	for _, rows := range []int64{1000, 10_000, 1_000_000} {
+		c, err := train.NewConfig("", mlp.Logistic, &features.Manifest{Splits: map[string]*features.SplitInfo{"train": {Rows: rows}}})
+		if err != nil {
+			panic("sdnn: " + err.Error())
+		}
+		values = append(values, c.Get(flag))
+	}
+	text := values[0]
+	if values[2] != text {
+		text = strings.Join(values, ", ") + " for 1000, 10000, 1000000 rows"
+	}
+	vgg, wrn, svhn := defaultsOf("vgg16", "").Get(flag), defaultsOf("wrn-28-10", "").Get(flag), defaultsOf("vgg16", "svhn").Get(flag)
+	text += "; images " + vgg
+	if wrn != vgg {
+		text += ", wrn " + wrn
+	}
+	if svhn != vgg {
+		text += ", svhn " + svhn
+	}
+	return " (default by net and rows, logistic " + text + ")"
 }
 
 func runTrain(ctx context.Context, a *app, o *trainOptions) error {
@@ -154,7 +185,7 @@ func runTrain(ctx context.Context, a *app, o *trainOptions) error {
 	defer stop()
 	cfg.Engine = engine.Name()
 	cfg.Version = version
-	rep := &trainReporter{a: a, settings: fmt.Sprintf("learning rate %g, schedule %s, %s", cfg.LR, cfg.Schedule, count(cfg.Epochs, "epoch"))}
+	rep := &trainReporter{a: a, settings: fmt.Sprintf("learning rate %g, schedule %s, %s, batch %d", cfg.LR, cfg.Schedule, count(cfg.Epochs, "epoch"), cfg.Batch)}
 	defer rep.end()
 	res, err := train.Run(ctx, cfg, train.Options{
 		Dir: o.out, Store: store, Engine: engine, Resume: resume, Overwrite: o.overwrite,
@@ -202,6 +233,11 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 			return cfg, resume, err
 		}
 	}
+	if !resume {
+		if err := o.fitLimit(&cfg, m); err != nil {
+			return cfg, resume, err
+		}
+	}
 	customary := cfg.Epochs // that the schedule is made for
 	for _, name := range train.Flags() {
 		f := o.flags.Lookup(name)
@@ -212,8 +248,13 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 			return cfg, resume, err
 		}
 	}
-	if o.flags.Changed("epochs") && !o.flags.Changed("schedule") && !resume {
-		cfg.FitSchedule(customary)
+	if o.flags.Changed("epochs") && !resume {
+		if !o.flags.Changed("schedule") {
+			cfg.FitSchedule(customary)
+		}
+		if !o.flags.Changed("neglect-epochs") {
+			cfg.FitNeglectEpochs()
+		}
 	}
 	if o.flags.Changed("beta2") && cfg.Optimizer != string(nn.Adam) {
 		return cfg, resume, usagef("--beta2 is for --optimizer adam; this is %s", cfg.Optimizer)
@@ -229,6 +270,21 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 		}
 	}
 	return cfg, resume, nil
+}
+
+// fitLimit chooses the defaults for the rows that --limit leaves.
+func (o *trainOptions) fitLimit(cfg *train.Config, m *features.Manifest) error {
+	f := o.flags.Lookup("limit")
+	if !f.Changed {
+		return nil
+	}
+	if err := cfg.Set("limit", f.Value.String()); err != nil {
+		return err
+	}
+	if rows := train.Rows(m); cfg.Limit > 0 && cfg.Limit < rows {
+		cfg.FitRows(cfg.Limit)
+	}
+	return nil
 }
 
 // netFlags are settings of one network alone.
