@@ -13,13 +13,15 @@ import (
 //
 //	batch   the power of two nearest to sqrt(N), at most 1024
 //	epochs  as many as the net has at 10,000 rows, more of fewer rows and less of more
-//	rate    the net's, falling to 0 in a straight line
+//	rate    the net's at a batch of up to 128, for larger ones times (batch/128)^p,
+//	        falling to 0 in a straight line
 //
 // So few rows get small steps, many of them: a batch of 1024 would make 60 steps
 // of 11,790 videos in five epochs.
 
 const (
 	mostBatch = 1024
+	rateBatch = 128
 	// unknownRows stands for the rows of a store that is not known.
 	unknownRows = 1 << 20
 )
@@ -27,14 +29,15 @@ const (
 // denseRule is what the defaults of a dense net start from.
 type denseRule struct {
 	rate   float64 // of Adam
+	grow   float64 // p
 	epochs float64 // at 10,000 rows
 }
 
 var denseRules = map[string]denseRule{
-	mlp.Logistic: {0.03, 8},
-	mlp.MLP:      {0.008, 8},
-	mlp.MoE:      {0.02, 6},
-	mlp.Conv1D:   {0.003, 4},
+	mlp.Logistic: {0.03, 2.0 / 3, 8},
+	mlp.MLP:      {0.008, 0, 10},
+	mlp.MoE:      {0.02, 2.0 / 3, 6},
+	mlp.Conv1D:   {0.003, 0, 12},
 }
 
 // Rows is the number of rows to train on in a store.
@@ -54,6 +57,9 @@ func (c *Config) FitRows(rows int) {
 	}
 	c.Batch = defaultBatch(rows)
 	c.LR = rule.rate
+	if c.Batch > rateBatch {
+		c.LR = math.Round(1e6*rule.rate*math.Pow(float64(c.Batch)/rateBatch, rule.grow)) / 1e6
+	}
 	c.Epochs = defaultEpochs(rule.epochs, rows)
 	c.FitNeglectEpochs()
 }
