@@ -24,12 +24,13 @@ const (
 	adjustParts = 20 // steps of 1/20
 	adjustMost  = 10 // of them either way
 	adjustLimit = 10 // of a number that a user gives
-	// adjustRows bounds the held-out rows that the choice looks at: more would say
-	// the same, and 21 rankings of each are kept.
-	adjustRows = 1 << 15
 	// adjustSeed chooses them, where there are more.
 	adjustSeed = 1
 )
+
+// adjustRows bounds the held-out rows that the choice looks at: more would say the
+// same, and 21 rankings of each are kept.
+var adjustRows = 1 << 14
 
 // Words of LogitAdjust that are no number.
 const (
@@ -253,6 +254,9 @@ func (t *trainer) tryAdjustments(ctx context.Context, taus []float64) ([]*Valida
 	}
 	return found, err
 }
+
+// adjustedBytes is the memory that adjusted takes for a row: scores, logits and loss.
+func adjustedBytes(classes int) int { return 4*classes + 4*classes + 8 }
 
 // adjusted makes a batch's scores with an adjustment from those without.
 type adjusted struct {

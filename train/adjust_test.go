@@ -323,3 +323,21 @@ func TestMetricChoosesTheBest(t *testing.T) {
 		}
 	}
 }
+
+// TestManyHeldOutRows: where more rows are held out than the choice needs, a part of
+// them chooses, the same one every time.
+func TestManyHeldOutRows(t *testing.T) {
+	defer func(old int) { adjustRows = old }(adjustRows)
+	store, engine := testStore(t, 400), testEngine(t)
+	var found []*Adjustment
+	for _, rows := range []int{1 << 14, 30, 30} {
+		adjustRows = rows
+		found = append(found, mustRun(t, testConfig(t, store, "logistic", "validate-split=validate"), Options{Dir: t.TempDir(), Store: store, Engine: engine}).Adjust)
+	}
+	if *found[0].Without.VideoMetrics == *found[1].Without.VideoMetrics {
+		t.Error("30 rows have the metrics of all 100")
+	}
+	if found[1].Tau != found[2].Tau || *found[1].Validate.VideoMetrics != *found[2].Validate.VideoMetrics {
+		t.Errorf("chosen by %+v, then by %+v", found[1], found[2])
+	}
+}

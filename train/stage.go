@@ -71,6 +71,9 @@ func (t *trainer) openStage() error {
 	if t.held != nil {
 		s.batch = max(s.batch, t.held.Rows())
 		beside = scorerBytes(c.Classes)
+		if s.number == 3 && t.adjusting() {
+			beside += adjustedBytes(c.Classes)
+		}
 	}
 	s.batch = min(s.batch, c.Batch)
 	s.steps = int64(s.epochs) * int64((s.rows.Rows()+s.batch-1)/s.batch)
