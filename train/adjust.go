@@ -55,9 +55,19 @@ func ParseLogitAdjust(text string) (tau float64, err error) {
 	}
 	tau, err = strconv.ParseFloat(text, 64)
 	if err != nil || !(math.Abs(tau) <= adjustLimit) {
-		return 0, fmt.Errorf("is neither %s, %s nor a number from -%d to %d", AdjustAuto, AdjustNone, adjustLimit, adjustLimit)
+		return 0, fmt.Errorf("is neither %s, %s nor a number from -%d to %d",
+			AdjustAuto, AdjustNone, adjustLimit, adjustLimit)
 	}
 	return tau, nil
+}
+
+// canonicalAdjust writes a number in one way, so that a resumed run knows it again.
+func canonicalAdjust(text string) string {
+	tau, err := ParseLogitAdjust(text)
+	if err != nil || text == AdjustAuto || text == AdjustNone {
+		return text
+	}
+	return strconv.FormatFloat(tau, 'g', -1, 64)
 }
 
 // logOffsets are what is added to the logits of the classes:
@@ -299,5 +309,6 @@ func (a *adjusted) from(b *ScoredBatch, offsets []float32) *ScoredBatch {
 // adjustLine is the line of metrics.jsonl for the adjustment, with loss and rate of
 // the last epoch.
 func (t *trainer) adjustLine() metricsLine {
-	return metricsLine{Stage: t.pos.Stage, Epoch: t.pos.Epoch, Step: t.pos.Step, Loss: t.pos.LastLoss, LR: t.rateOf(t.pos.Step), Adjust: t.pos.Adjust}
+	return metricsLine{Stage: t.pos.Stage, Epoch: t.pos.Epoch, Step: t.pos.Step, Loss: t.pos.LastLoss,
+		LR: t.rateOf(t.pos.Step), Adjust: t.pos.Adjust}
 }

@@ -208,11 +208,14 @@ func checkMetadata(cfg *Config, pos *position, counts string) error {
 	if n := len(list); n != 0 && n != cfg.Classes || n == 0 && pos.Adjust != nil {
 		return bad(countsKey, "%d numbers of rows for %d classes", n, cfg.Classes)
 	}
-	fits := func(v *Validation) bool {
-		return v == nil || cfg.Images() && v.ImageMetrics != nil && v.VideoMetrics == nil || !cfg.Images() && v.VideoMetrics != nil && v.ImageMetrics == nil
+	fits := func(v *Validation) bool { // absent, or of the run's kind of data
+		return v == nil || (v.ImageMetrics != nil) == cfg.Images() && (v.VideoMetrics != nil) != cfg.Images()
 	}
-	if a := pos.Adjust; a != nil && (!(math.Abs(a.Tau) <= adjustLimit) || !fits(a.Validate) || !fits(a.Without) || (a.Validate == nil) != (a.Without == nil)) {
-		return bad(positionKey, "a logit adjustment of %v that is none", a.Tau)
+	if a := pos.Adjust; a != nil {
+		paired := (a.Validate == nil) == (a.Without == nil)
+		if !(math.Abs(a.Tau) <= adjustLimit) || !paired || !fits(a.Validate) || !fits(a.Without) {
+			return bad(positionKey, "a logit adjustment of %v that is none", a.Tau)
+		}
 	}
 	if b := pos.Best; b != nil && !fits(b.Validation) {
 		return bad(positionKey, "metrics of another kind of data than %s", cfg.Examples())

@@ -142,8 +142,8 @@ func (c *Config) Set(flag, value string) error {
 	var err error
 	switch f.Kind() {
 	case reflect.String:
-		if tau, err := ParseLogitAdjust(value); flag == "logit-adjust" && err == nil && value != AdjustAuto && value != AdjustNone {
-			value = strconv.FormatFloat(tau, 'g', -1, 64) // however it is written
+		if flag == "logit-adjust" {
+			value = canonicalAdjust(value)
 		}
 		f.SetString(value)
 	case reflect.Bool:
@@ -223,10 +223,12 @@ type check struct {
 	what string
 }
 
+// oneOf checks that a setting is one of some words.
+func oneOf(flag, v string, words ...string) check {
+	return check{flag, slices.Contains(words, v), "is none of " + strings.Join(words, ", ")}
+}
+
 func (c *Config) checks() []check {
-	oneOf := func(flag, v string, words ...string) check {
-		return check{flag, slices.Contains(words, v), "is none of " + strings.Join(words, ", ")}
-	}
 	_, adjustErr := ParseLogitAdjust(c.LogitAdjust)
 	checks := []check{
 		oneOf("optimizer", c.Optimizer, string(nn.Adam), string(nn.SGD)),
@@ -285,7 +287,7 @@ func (c *Config) imageChecks() []check {
 		err = fmt.Errorf("crop and cutout may take at most the %d pixels of an image's side", side)
 	}
 	return []check{
-		{"metric", c.Metric == MetricErrorRate || c.Metric == MetricLoss, "is none of " + MetricErrorRate + ", " + MetricLoss},
+		oneOf("metric", c.Metric, MetricErrorRate, MetricLoss),
 		{"augment", err == nil, fmt.Sprintf("cannot be: %v", err)},
 		{"noise", c.Noise == 0, "is for the features of videos; images know --augment"},
 		{"protocol", c.Protocol == "" || c.Protocol == ProtocolAuthors, "is not " + ProtocolAuthors},

@@ -136,8 +136,8 @@ func (r *TrainedRun) SetLogitAdjust(text string) error {
 		tau = r.own.Tau
 	}
 	if tau != 0 && len(r.counts) == 0 {
-		return &UsageError{"logit-adjust", r.Dir + " was trained by an earlier version, which did not keep how many rows each class has: " +
-			"it can only be evaluated without, or trained anew"}
+		return &UsageError{"logit-adjust", r.Dir + " was trained by an earlier version, " +
+			"which did not keep how many rows each class has: it can only be evaluated without, or trained anew"}
 	}
 	r.tau = tau
 	return nil

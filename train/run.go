@@ -418,23 +418,6 @@ func (t *trainer) divergedAt(step int64, what string) error {
 	return &DivergedError{t.pos.Stage, epoch, step, what, t.rateOf(step), err == nil}
 }
 
-// rate is that of the position's next step.
-func (t *trainer) rate() float64 { return t.schedule.rate(t.cfg.LR, t.now()) }
-
-// rateOf is that of a step of the running epoch, or the last one, from 1.
-func (t *trainer) rateOf(step int64) float64 {
-	m := t.now()
-	back := m.step - (step - 1)
-	m.step, m.examples = step-1, max(0, m.examples-back*int64(t.run.batch))
-	m.epoch = min(m.epoch, t.run.epochs-1)
-	return t.schedule.rate(t.cfg.LR, m)
-}
-
-// now is the position's next step.
-func (t *trainer) now() moment {
-	return moment{epoch: t.pos.Epoch, examples: t.pos.Examples, step: t.pos.Step, steps: t.run.steps}
-}
-
 func (t *trainer) result() *Result {
 	r := &Result{Dir: t.o.Dir, Net: t.cfg.Net, Engine: t.o.Engine.Name(), Classes: t.cfg.Classes,
 		Outputs: max(t.cfg.Classes, len(t.pos.SubclassToClass)), Epochs: t.pos.Epoch, Steps: t.pos.Step, Examples: t.pos.Examples,

@@ -54,8 +54,8 @@ func ParseSchedule(s string) (Schedule, error) {
 	f, at, found := strings.Cut(args, "@")
 	factor, err := strconv.ParseFloat(f, 64)
 	if (kind != scheduleExp && kind != scheduleStep) || !found || err != nil || !(factor > 0 && factor <= 1) {
-		return Schedule{}, fmt.Errorf("%q is no schedule: write constant, linear[:WARMUP], cosine[:WARMUP], exp:FACTOR@EXAMPLES "+
-			"or step:FACTOR@EPOCH,EPOCH,... with a factor in (0, 1]", s)
+		return Schedule{}, fmt.Errorf("%q is no schedule: write constant, linear[:WARMUP], cosine[:WARMUP], "+
+			"exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,... with a factor in (0, 1]", s)
 	}
 	sch := Schedule{kind: kind, factor: factor}
 	if kind == scheduleExp {
@@ -127,6 +127,23 @@ func (s Schedule) warmupSteps(steps int64) int64 {
 		return int64(math.Round(s.warmup * float64(steps)))
 	}
 	return min(int64(s.warmup), steps)
+}
+
+// rate is that of the position's next step.
+func (t *trainer) rate() float64 { return t.schedule.rate(t.cfg.LR, t.now()) }
+
+// rateOf is that of a step of the running epoch, or the last one, from 1.
+func (t *trainer) rateOf(step int64) float64 {
+	m := t.now()
+	back := m.step - (step - 1)
+	m.step, m.examples = step-1, max(0, m.examples-back*int64(t.run.batch))
+	m.epoch = min(m.epoch, t.run.epochs-1)
+	return t.schedule.rate(t.cfg.LR, m)
+}
+
+// now is the position's next step.
+func (t *trainer) now() moment {
+	return moment{epoch: t.pos.Epoch, examples: t.pos.Examples, step: t.pos.Step, steps: t.run.steps}
 }
 
 // FitSchedule stretches or shrinks a schedule of milestones from a training of

@@ -337,8 +337,9 @@ func (t *trainer) reportDead() {
 	if t.cfg.BiasInit != BiasPrior {
 		advice = "--bias-init prior, or " + advice
 	}
-	t.o.Reporter.Warning(fmt.Sprintf("the network is dead since epoch %d: it gives 0 for every class, where the loss has hardly a gradient left, "+
-		"and will probably learn nothing more; stop it and begin again with %s, or with a warm-up (--schedule cosine:0.05)", t.pos.Epoch+1, advice))
+	t.o.Reporter.Warning(fmt.Sprintf("the network is dead since epoch %d: it gives 0 for every class, where the loss has "+
+		"hardly a gradient left, and will probably learn nothing more; stop it and begin again with %s, or with a warm-up "+
+		"(--schedule cosine:0.05)", t.pos.Epoch+1, advice))
 }
 
 // endEpoch validates, writes the epoch's line and checkpoints, and moves the

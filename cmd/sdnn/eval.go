@@ -83,7 +83,8 @@ func runEval(ctx context.Context, a *app, o *evalOptions) error {
 	case (o.run == "") == (o.predictions == ""):
 		return usagef("give either --run or --predictions; see sdnn eval --help")
 	case o.run == "" && (o.flags.Changed("checkpoint") || o.flags.Changed("logit-adjust")):
-		return usagef("--checkpoint and --logit-adjust are for a run: the scores in a file of predictions are as they are; see sdnn eval --help")
+		return usagef("--checkpoint and --logit-adjust are for a run: the scores in a file of predictions are as they are; " +
+			"see sdnn eval --help")
 	case o.confusion != "" && o.run == "":
 		return usagef("--confusion wants a run: give --run; see sdnn eval --help")
 	case o.against != "" && o.run == "":
@@ -159,7 +160,8 @@ func evalRunAgainst(ctx context.Context, s *scoring, run, other *train.TrainedRu
 	if !o.perClass {
 		c.PerClass = slices.DeleteFunc(c.PerClass, func(d eval.ClassDelta) bool { return !d.Neglected })
 	}
-	r.Against = &againstResult{other.Dir, before.HitAt1, before.PERR, before.MAP, before.GAP, *before.Loss, *before.Adjust, c}
+	r.Against = &againstResult{Run: other.Dir, HitAt1: before.HitAt1, PERR: before.PERR, MAP: before.MAP, GAP: before.GAP,
+		Loss: *before.Loss, Adjust: *before.Adjust, Comparison: c}
 	return r, nil
 }
 
@@ -174,7 +176,8 @@ func evalRun(ctx context.Context, s *scoring, run *train.TrainedRun, topK int) (
 	if err != nil {
 		return nil, err
 	}
-	r := &evalResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, MultiLabelResult: m.Result(), Adjust: new(run.LogitAdjust())}
+	r := &evalResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, Adjust: new(run.LogitAdjust()),
+		MultiLabelResult: m.Result()}
 	if r.Videos > 0 {
 		loss /= float64(r.Videos)
 	}

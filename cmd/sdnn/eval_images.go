@@ -83,7 +83,8 @@ func evalImages(ctx context.Context, s *scoring, run, other *train.TrainedRun, o
 
 func evalImagesRun(ctx context.Context, s *scoring, run *train.TrainedRun) (*imagesResult, error) {
 	begun := time.Now()
-	r := &imagesResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, metrics: eval.NewSingleLabel(run.Config.Classes), Adjust: new(run.LogitAdjust())}
+	r := &imagesResult{Run: run.Dir, Checkpoint: run.Checkpoint, Epoch: run.Epoch, Adjust: new(run.LogitAdjust()),
+		metrics: eval.NewSingleLabel(run.Config.Classes)}
 	loss := 0.0
 	err := s.each(ctx, "eval "+run.Dir, run, func(b *train.ScoredBatch) error {
 		loss += b.Loss * float64(len(b.Rows))
@@ -246,7 +247,8 @@ func (before *againstImages) text(w io.Writer, r *imagesResult) {
 	if math.Abs(change) <= before.Chance {
 		verdict = "within chance"
 	}
-	fmt.Fprintf(w, "\nAgainst %s: error rate %+.4f, %s (%.4f on %d images); ", withAdjust(before.Run, before.Adjust), change, verdict, before.Chance, r.Images)
+	fmt.Fprintf(w, "\nAgainst %s: error rate %+.4f, %s (%.4f on %d images); ", withAdjust(before.Run, before.Adjust), change,
+		verdict, before.Chance, r.Images)
 	if before.Neglected.Classes == 0 {
 		fmt.Fprintf(w, "%s (%d classes better, %d worse).\n", noneNeglected, before.Rest.Better, before.Rest.Worse)
 		return

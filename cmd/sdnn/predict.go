@@ -80,7 +80,8 @@ func runPredict(ctx context.Context, a *app, o *predictOptions) error {
 	}
 	begun := time.Now()
 	classes := run.Config.Classes
-	r := predictResult{Run: run.Dir, Checkpoint: run.Checkpoint, Data: o.data, Split: s.split.Name(), Out: o.out, Adjust: run.LogitAdjust()}
+	r := predictResult{Run: run.Dir, Checkpoint: run.Checkpoint, Adjust: run.LogitAdjust(), Data: o.data,
+		Split: s.split.Name(), Out: o.out}
 	done := new(int64)
 	var w predictionWriter
 	if run.Config.Images() {

@@ -30,7 +30,8 @@ func (o *scoringOptions) declare(f *pflag.FlagSet) {
 	f.StringVar(&o.split, "split", "", "split of the store (default validate if there is one, else test)")
 	f.StringVar(&o.checkpoint, "checkpoint", train.Best, "best or last")
 	f.StringVar(&o.engine, "engine", "auto", strings.Join(engineNames, ", "))
-	f.StringVar(&o.logitAdjust, "logit-adjust", train.AdjustAuto, "logit adjustment: auto (the run's own), none, or a `number`; see sdnn train --help")
+	f.StringVar(&o.logitAdjust, "logit-adjust", train.AdjustAuto,
+		"logit adjustment: auto (the run's own), none, or a `number`; see sdnn train --help")
 	f.IntVar(&o.batch, "batch", 0, "examples a step (default 1024, of images 256)")
 }
 
