@@ -150,10 +150,26 @@ func (t *trainer) adjusting() bool {
 	return true
 }
 
-// finish ends a run whose last epoch is over and saved: it chooses the logit
-// adjustment for the best weights and writes both checkpoints with it. Until the
-// second is written the run is not done, so that a killed one comes here again.
+// finish ends stage 3 or 4, whose last epoch is over and saved.
 func (t *trainer) finish(ctx context.Context) error {
+	if t.pos.Stage == 4 {
+		return t.finishRefit()
+	}
+	if t.adjusting() {
+		if err := t.adjust(ctx); err != nil {
+			return err
+		}
+	}
+	if t.refitting() {
+		return t.beginRefit()
+	}
+	return nil
+}
+
+// adjust chooses the logit adjustment for the best weights and writes both
+// checkpoints with it, or where stage 4 follows, the best. Until the last is
+// written the run is where it was, so that a killed one comes here again.
+func (t *trainer) adjust(ctx context.Context) error {
 	s := t.run
 	if t.held != nil {
 		t.o.Reporter.Message("choosing the logit adjustment on held-out " + t.cfg.Examples())
@@ -173,18 +189,21 @@ func (t *trainer) finish(ctx context.Context) error {
 	if err := t.metrics.add(t.adjustLine()); err != nil {
 		return err
 	}
-	t.pos.Done = true
+	t.pos.Done = !t.refitting()
 	if err := t.saveBest(); err != nil {
 		return err
+	}
+	if a := t.pos.Adjust; a.Validate != nil {
+		t.o.Reporter.Message(fmt.Sprintf("logit adjustment %g, %s %.4f on held-out %s (%.4f without)", a.Tau, t.cfg.Metric,
+			a.Validate.value(t.cfg.Metric), t.cfg.Examples(), a.Without.value(t.cfg.Metric)))
+	}
+	if t.refitting() {
+		return nil
 	}
 	if !last {
 		if err := t.loadInto(Last, false); err != nil {
 			return err
 		}
-	}
-	if a := t.pos.Adjust; a.Validate != nil {
-		t.o.Reporter.Message(fmt.Sprintf("logit adjustment %g, %s %.4f on held-out %s (%.4f without)", a.Tau, t.cfg.Metric,
-			a.Validate.value(t.cfg.Metric), t.cfg.Examples(), a.Without.value(t.cfg.Metric)))
 	}
 	return t.save(s.session)
 }

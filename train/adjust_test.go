@@ -307,7 +307,7 @@ func TestMetricChoosesTheBest(t *testing.T) {
 		r := mustRun(t, testConfig(t, store, "mlp", "metric="+metric, "lr=0.05", "epochs=8"), Options{Dir: dir, Store: store, Engine: engine})
 		best, at := math.Inf(-1), 0
 		for _, l := range metricsLines(t, dir) {
-			if !l.End {
+			if l.Validate == nil {
 				continue
 			}
 			v := map[string]float64{MetricGAP: l.Validate.GAP, MetricMAP: l.Validate.MAP, MetricLoss: -l.Validate.Loss}[metric]

@@ -107,19 +107,20 @@ func (v *Validation) betterThan(w *Validation, metric string) bool {
 
 // Result is what a finished run has come to.
 type Result struct {
-	Dir       string      `json:"run"`
-	Net       string      `json:"net"`
-	Engine    string      `json:"engine"`
-	Classes   int         `json:"classes"`
-	Outputs   int         `json:"outputs"` // S
-	Epochs    int         `json:"epochs"`
-	Steps     int64       `json:"steps"` // of stage 3
-	Examples  int64       `json:"examples"`
-	Loss      float64     `json:"loss"`               // training loss of the last epoch
-	BestEpoch int         `json:"best_epoch"`         // from 1
-	Best      *Validation `json:"validate,omitempty"` // of the best epoch; nil without validation
-	Adjust    *Adjustment `json:"logit_adjust,omitempty"`
-	Neglected []int       `json:"neglected,omitempty"`
+	Dir       string       `json:"run"`
+	Net       string       `json:"net"`
+	Engine    string       `json:"engine"`
+	Classes   int          `json:"classes"`
+	Outputs   int          `json:"outputs"` // S
+	Epochs    int          `json:"epochs"`
+	Steps     int64        `json:"steps"` // of stage 3
+	Examples  int64        `json:"examples"`
+	Loss      float64      `json:"loss"`               // training loss of the last epoch
+	BestEpoch int          `json:"best_epoch"`         // from 1
+	Best      *Validation  `json:"validate,omitempty"` // of the best epoch; nil without validation
+	Adjust    *Adjustment  `json:"logit_adjust,omitempty"`
+	Refit     *RefitResult `json:"refit,omitempty"` // nil unless it was trained on all rows in the end
+	Neglected []int        `json:"neglected,omitempty"`
 	// Split lists those of Neglected that were split: the others have too few
 	// examples.
 	Split   []int   `json:"split,omitempty"`

@@ -35,7 +35,7 @@ func checkpointFile(dir, checkpoint string) string {
 // position says how far a run has come. With the tensors of the checkpoint it
 // is all that training goes on from.
 type position struct {
-	Stage    int   `json:"stage"`    // 1, 2 or 3
+	Stage    int   `json:"stage"`    // 1, 2, 3 or 4
 	Epoch    int   `json:"epoch"`    // epochs of the stage that are over
 	Row      int   `json:"row"`      // examples of the running epoch that were seen
 	Step     int64 `json:"step"`     // of the stage
@@ -52,7 +52,9 @@ type position struct {
 	Neglected []int `json:"neglected,omitempty"`
 	// SubclassToClass is the map of the outputs in stage 3 if not the identity.
 	SubclassToClass []int32 `json:"subclass_to_class,omitempty"`
-	// Adjust is the logit adjustment of a run that is done.
+	// Main is what stage 3 came to, in stage 4.
+	Main *progressed `json:"main,omitempty"`
+	// Adjust is the logit adjustment, known when stage 3 is over.
 	Adjust   *Adjustment `json:"logit_adjust,omitempty"`
 	Done     bool        `json:"done"`
 	LastLoss float64     `json:"last_loss"` // mean of the last whole epoch
@@ -187,7 +189,7 @@ func openCheckpoint(path string) (*os.File, *safetensors.File, *Config, *positio
 		return fail(f, &CorruptError{path, fmt.Errorf("metadata %s: %w", positionKey, err)})
 	}
 	cfg.fillOld()
-	if pos.Stage < 1 || pos.Stage > 3 || pos.Epoch < 0 || pos.Row < 0 || pos.Step < 0 || pos.Examples < 0 || pos.MetricsLines < 0 {
+	if pos.Stage < 1 || pos.Stage > 4 || pos.Epoch < 0 || pos.Row < 0 || pos.Step < 0 || pos.Examples < 0 || pos.MetricsLines < 0 {
 		return fail(f, &CorruptError{path, fmt.Errorf("metadata %s holds no position of a run", positionKey)})
 	}
 	if err := checkMetadata(&cfg, &pos, st.Metadata[countsKey]); err != nil {
@@ -219,8 +221,8 @@ func checkMetadata(cfg *Config, pos *position, counts string) error {
 	}
 	if b := pos.Best; b != nil && !fits(b.Validation) {
 		return bad(positionKey, "metrics of another kind of data than %s", cfg.Examples())
-	} else if b == nil && pos.Stage == 3 && pos.Epoch > 0 {
-		return bad(positionKey, "%d epochs, and none is the best", pos.Epoch)
+	} else if b == nil && (pos.Stage == 3 && pos.Epoch > 0 || pos.Stage == 4) || (pos.Stage == 4) != (pos.Main != nil) {
+		return bad(positionKey, "%d epochs of stage %d, and none is the best", pos.Epoch, pos.Stage)
 	}
 	return nil
 }

@@ -51,6 +51,7 @@ type Config struct {
 	ValidateSplit    string  `json:"validate_split,omitempty" flag:"validate-split"`
 	Metric           string  `json:"metric" flag:"metric"`             // chooses the best checkpoint and the logit adjustment
 	LogitAdjust      string  `json:"logit_adjust" flag:"logit-adjust"` // AdjustAuto, AdjustNone or a number
+	Refit            bool    `json:"refit" flag:"refit"`               // train on all rows in the end, see refitting
 
 	Epochs      int     `json:"epochs" flag:"epochs"` // of stage 3
 	Batch       int     `json:"batch" flag:"batch"`
@@ -288,6 +289,7 @@ func (c *Config) imageChecks() []check {
 	}
 	return []check{
 		oneOf("metric", c.Metric, MetricErrorRate, MetricLoss),
+		{"refit", !c.Refit, "is for features; images are trained once"},
 		{"augment", err == nil, fmt.Sprintf("cannot be: %v", err)},
 		{"noise", c.Noise == 0, "is for the features of videos; images know --augment"},
 		{"protocol", c.Protocol == "" || c.Protocol == ProtocolAuthors, "is not " + ProtocolAuthors},

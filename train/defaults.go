@@ -61,6 +61,7 @@ func (c *Config) FitRows(rows int) {
 		c.LR = math.Round(1e6*rule.rate*math.Pow(float64(c.Batch)/rateBatch, rule.grow)) / 1e6
 	}
 	c.Epochs = defaultEpochs(rule.epochs, rows)
+	c.Refit = rows < refitRows
 	c.FitNeglectEpochs()
 }
 

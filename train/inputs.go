@@ -157,14 +157,18 @@ func (t *trainer) makePairs(neglected []subclass.Positives) {
 // positives finds the training rows of the neglected classes, with the pairs
 // that they get, and counts those of every class.
 func (t *trainer) positives() (neglected []subclass.Positives, counts []int64) {
+	rows := t.rows
+	if t.refitting() { // stage 4 wants the subclasses of all
+		rows = t.all
+	}
 	counts = make([]int64, t.cfg.Classes)
 	at := make([]int, t.cfg.Classes) // index into neglected, from 1
 	for i, class := range t.pos.Neglected {
 		at[class] = i + 1
 		neglected = append(neglected, subclass.Positives{Class: class})
 	}
-	for i := range t.rows.Rows() {
-		labels := t.split.Labels(t.rows.Row(i))
+	for i := range rows.Rows() {
+		labels := t.split.Labels(rows.Row(i))
 		for j, l := range labels {
 			if repeated(labels[:j], l) {
 				continue
@@ -183,7 +187,7 @@ func (t *trainer) positives() (neglected []subclass.Positives, counts []int64) {
 		p := &neglected[n]
 		own := len(p.Rows)
 		for i, position := range p.Rows {
-			p.Rows[i] = int32(t.rows.Row(int(position)))
+			p.Rows[i] = int32(rows.Row(int(position)))
 		}
 		if t.cfg.pairing() {
 			counts[p.Class] += int64(own)

@@ -67,10 +67,10 @@ func (t *trainer) keepData(s *stageRun) error {
 		return nil
 	}
 	var err error
-	if s.feed.kept, err = s.feed.keep(s.session); err != nil || t.held == nil {
+	if s.feed.kept, err = s.feed.keep(s.session); err != nil || s.held == nil {
 		return err
 	}
-	if t.held.Split() == t.split {
+	if s.held.Split() == t.split {
 		s.scorer.feed.kept = s.feed.kept
 		return nil
 	}

@@ -55,6 +55,7 @@ var recipes = map[string]recipe{
 	"yt8m-conv1d": {"yt8m", "conv1d", func(c *Config) {
 		c.Subclass = true
 		c.Neglected, c.NeglectEpochs = min(100, c.Classes), 1
+		c.Refit = false
 		c.Epochs, c.Batch, c.LR, c.Schedule = 5, 1024, 1e-3, "exp:0.95@4000000"
 	}},
 	// Section 4.1.

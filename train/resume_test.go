@@ -134,7 +134,7 @@ func TestInterruptAnywhere(t *testing.T) {
 		mustRun(t, cfg, o)
 		sameFiles(t, want, files(t, o.Dir))
 	}
-	if len(stages) != 3 {
+	if len(stages) != 4 {
 		t.Errorf("interrupts in the stages %v only", stages)
 	}
 }

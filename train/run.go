@@ -108,7 +108,8 @@ type trainer struct {
 	began    bool // a stage was begun: what is warned of once was
 
 	split   *features.Split
-	rows    *features.Subset // trained on
+	all     *features.Subset // rows and those that are held out of the same split
+	rows    *features.Subset // trained on up to stage 3
 	held    *features.Subset // validated on; nil for none
 	augment features.Augment // of images, in training
 
@@ -162,6 +163,7 @@ func (t *trainer) openData() error {
 	if c.Limit > 0 {
 		t.rows = t.rows.Head(c.Limit)
 	}
+	t.all = t.rows
 	switch {
 	case c.ValidateSplit != "":
 		p, err := t.o.Store.Split(c.ValidateSplit)
@@ -429,6 +431,10 @@ func (t *trainer) result() *Result {
 		r.BestEpoch, r.Best = b.Epoch, b.Validation
 	}
 	r.Adjust = t.pos.Adjust
+	if m := t.pos.Main; m != nil {
+		r.Refit = &RefitResult{Rows: t.all.Rows(), Epochs: r.Epochs, Steps: r.Steps, Loss: r.Loss}
+		r.Epochs, r.Steps, r.Examples, r.Loss = m.Epochs, m.Steps, m.Examples, m.Loss
+	}
 	// The outputs past the classes are the further subclasses of split ones.
 	for s := t.cfg.Classes; s < len(t.pos.SubclassToClass); s++ {
 		if c := int(t.pos.SubclassToClass[s]); !slices.Contains(r.Split, c) {
@@ -451,7 +457,7 @@ func (silent) Warning(string)                  {}
 // no network, but every byte of the checkpoint is checked.
 func (t *trainer) loadState(path string, st *safetensors.File) error {
 	var counts []int64
-	if t.pos.Stage == 3 && t.cfg.Subclass {
+	if t.pos.Stage >= 3 && t.cfg.Subclass {
 		_, counts = t.positives()
 		if err := t.readPartition(); err != nil {
 			return err

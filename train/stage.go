@@ -19,13 +19,14 @@ import (
 // stageRun is stage 1 or 3 being trained.
 type stageRun struct {
 	number  int
-	epochs  int
+	epochs  int   // that it trains
 	batch   int   // most rows of a step: --batch, or all rows where they are fewer
 	steps   int64 // that the stage has in all
 	session nn.Session
 	feed    feeder
 	scorer  scorer
 	rows    *features.Subset // trained on
+	held    *features.Subset // validated on; nil for none
 	shuffle *features.Shuffle
 
 	loader   *features.Loader // of the running epoch
@@ -45,22 +46,25 @@ type stageRun struct {
 
 // stageSeed is the seed of everything random in a stage but the initial
 // weights. A plain run is a stage 3, so that it has what stage 3 of a run with
-// subclasses has.
+// subclasses has; stage 4 has what a stage 3 on all rows would have.
 func stageSeed(seed uint64, stage int, what string) uint64 {
 	return nn.KeyOfString(seed, fmt.Sprintf("stage %d %s", stage, what))
 }
 
-// openStage compiles the network of the position's stage, 1 or 3.
+// openStage compiles the network of the position's stage, 1, 3 or 4.
 func (t *trainer) openStage() error {
 	c := &t.cfg
-	s := &stageRun{number: t.pos.Stage, epochs: c.Epochs, since: time.Now(), sinceN: t.pos.Examples}
+	s := &stageRun{number: t.pos.Stage, epochs: c.Epochs, rows: t.rows, held: t.held, since: time.Now(), sinceN: t.pos.Examples}
 	partition, purpose, weight := subclass.Whole(c.Classes), nn.Training, 1.0
 	if s.number == 1 {
 		s.epochs, purpose = c.NeglectEpochs, nn.Measuring
 	} else if c.Subclass {
 		partition, weight = t.partition, c.NeglectedWeight
 	}
-	s.rows = t.rows
+	scheduled := s.epochs // of the rate
+	if s.number == 4 {
+		s.rows, s.held, s.epochs = t.all, nil, t.pos.Best.Epoch
+	}
 	var added *pairs
 	if s.number == 3 && t.pairs != nil {
 		added = t.pairs
@@ -68,15 +72,15 @@ func (t *trainer) openStage() error {
 	}
 	s.batch = s.rows.Rows()
 	beside := 0
-	if t.held != nil {
-		s.batch = max(s.batch, t.held.Rows())
+	if s.held != nil {
+		s.batch = max(s.batch, s.held.Rows())
 		beside = scorerBytes(c.Classes)
 		if s.number == 3 && t.adjusting() {
 			beside += adjustedBytes(c.Classes)
 		}
 	}
 	s.batch = min(s.batch, c.Batch)
-	s.steps = int64(s.epochs) * int64((s.rows.Rows()+s.batch-1)/s.batch)
+	s.steps = int64(scheduled) * int64((s.rows.Rows()+s.batch-1)/s.batch)
 	if c.MaxSteps > 0 {
 		s.steps = min(s.steps, c.MaxSteps)
 	}
@@ -101,14 +105,14 @@ func (t *trainer) openStage() error {
 	if err != nil {
 		return err
 	}
-	s.feed = feeder{inputs: in, session: s.session, seed: stageSeed(c.Seed, s.number, "rows"),
+	s.feed = feeder{inputs: in, session: s.session, seed: stageSeed(c.Seed, min(s.number, 3), "rows"),
 		targeting: &subclass.Targeting{Partition: partition, SubclassWeight: float32(c.SubclassWeight), SiblingTarget: float32(c.SiblingTarget)}}
 	if err := t.startState(s, model); err != nil {
 		return err
 	}
-	s.shuffle = features.NewShuffle(s.rows, shuffleWindow, stageSeed(c.Seed, s.number, "order"))
-	if t.held != nil {
-		if in, err = newInputs(c, t.held.Split(), features.Augment{}, nil); err != nil {
+	s.shuffle = features.NewShuffle(s.rows, shuffleWindow, stageSeed(c.Seed, min(s.number, 3), "order"))
+	if s.held != nil {
+		if in, err = newInputs(c, s.held.Split(), features.Augment{}, nil); err != nil {
 			return err
 		}
 		s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: partition.Map(), feed: feeder{inputs: in, session: s.session}}
@@ -173,8 +177,11 @@ func (t *trainer) stage(ctx context.Context) error {
 	}
 	s := t.run
 	what := "training the network"
-	if s.number == 1 {
+	switch s.number {
+	case 1:
 		what = "finding the neglected classes"
+	case 4:
+		what = "training the network anew on all " + t.cfg.Examples() + ", those held out too"
 	}
 	if t.trained() {
 		return t.finish(ctx)
@@ -206,10 +213,10 @@ func (t *trainer) stage(ctx context.Context) error {
 	return nil
 }
 
-// trained says whether the last epoch is over.
+// trained says whether the last epoch of stage 3 or 4 is over.
 func (t *trainer) trained() bool {
 	p := &t.pos
-	return p.Stage == 3 && p.Row == 0 && (p.Epoch >= t.cfg.Epochs || p.Epoch > 0 && t.limitReached())
+	return p.Stage >= 3 && p.Row == 0 && (p.Epoch >= t.run.epochs || p.Epoch > 0 && t.limitReached())
 }
 
 // limitReached says whether --max-steps ends the stage here.
@@ -350,9 +357,9 @@ func (t *trainer) endEpoch(ctx context.Context) error {
 	s.progress.Epoch, s.progress.Step, s.progress.Examples = t.pos.Epoch+1, t.pos.Step, t.pos.Examples
 	s.progress.LR = t.rateOf(t.pos.Step)
 	var v *Validation
-	if t.held != nil {
+	if s.held != nil {
 		var err error
-		if v, err = s.scorer.validate(ctx, t.held, s.batch); ctx.Err() != nil {
+		if v, err = s.scorer.validate(ctx, s.held, s.batch); ctx.Err() != nil {
 			return t.interrupted()
 		} else if err != nil {
 			return t.badScore(err)
@@ -371,8 +378,11 @@ func (t *trainer) endEpoch(ctx context.Context) error {
 	t.pos.Epoch++
 	t.pos.Row = 0
 	s.since, s.sinceN = time.Now(), t.pos.Examples
-	if s.number == 1 {
+	switch s.number {
+	case 1:
 		return t.endNeglectEpoch()
+	case 4:
+		return t.save(s.session)
 	}
 	return t.endLastStageEpoch(v)
 }
@@ -394,7 +404,7 @@ func (t *trainer) endNeglectEpoch() error {
 // endLastStageEpoch ends an epoch of stage 3: it keeps the best weights, which
 // without validation are the last.
 func (t *trainer) endLastStageEpoch(v *Validation) error {
-	t.pos.Done = t.trained() && !t.adjusting()
+	t.pos.Done = t.trained() && !t.adjusting() && !t.refitting()
 	if b := t.pos.Best; v == nil || b == nil || v.betterThan(b.Validation, t.cfg.Metric) {
 		t.pos.Best = &best{Epoch: t.pos.Epoch, Step: t.pos.Step, Validation: v}
 		if err := t.saveBest(); err != nil {

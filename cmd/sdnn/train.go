@@ -229,6 +229,9 @@ func (r trainResult) text(w io.Writer) {
 		}
 		fmt.Fprintln(w)
 	}
+	if f := r.Refit; f != nil {
+		fmt.Fprintf(w, "trained anew on all %d videos, held-out ones too, for %s: training loss %.4f\n", f.Rows, count(f.Epochs, "epoch"), f.Loss)
+	}
 	if n := len(r.Neglected); n > 0 {
 		shown := slices.Clone(r.Neglected[:min(n, 20)])
 		fmt.Fprintf(w, "neglected classes, most neglected first: %s", strings.Trim(fmt.Sprint(shown), "[]"))
