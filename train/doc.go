@@ -7,6 +7,9 @@
 //	stage 2  split the K most neglected classes -> subclasses.json, partition.bin
 //	stage 3  network with S outputs, from scratch -> best.safetensors, last.safetensors
 //
+// Where rows are few (Config.Refit) a stage 4 follows: stage 3 once more, on the
+// held-out rows too, for as many epochs as were best.
+//
 // A plain run is stage 3 with S = C: the same seeds and the same order of the
 // data as stage 3 of a run with subclasses, so that the two can be compared.
 //
