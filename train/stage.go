@@ -38,10 +38,12 @@ type stageRun struct {
 	badStep   int64
 	badLoss   float64
 
-	outputs int
-	weight  []float32 // of each output in the loss; nil: 1
-	dead    int       // steps on end after which the network seemed to be dead
-	mourned bool      // it was said
+	partition *subclass.Partition
+	added     *pairs    // to the rows; nil for none
+	weight    []float32 // of each output in the loss; nil: 1
+
+	dead    int  // steps on end after which the network seemed to be dead
+	mourned bool // it was said
 }
 
 // stageSeed is the seed of everything random in a stage but the initial
@@ -51,78 +53,99 @@ func stageSeed(seed uint64, stage int, what string) uint64 {
 	return nn.KeyOfString(seed, fmt.Sprintf("stage %d %s", stage, what))
 }
 
-// openStage compiles the network of the position's stage, 1, 3 or 4.
-func (t *trainer) openStage() error {
+// planStage says what the position's stage, 1, 3 or 4, trains for, and on which rows.
+func (t *trainer) planStage() *stageRun {
 	c := &t.cfg
-	s := &stageRun{number: t.pos.Stage, epochs: c.Epochs, rows: t.rows, held: t.held, since: time.Now(), sinceN: t.pos.Examples}
-	partition, purpose, weight := subclass.Whole(c.Classes), nn.Training, 1.0
-	if s.number == 1 {
-		s.epochs, purpose = c.NeglectEpochs, nn.Measuring
-	} else if c.Subclass {
-		partition, weight = t.partition, c.NeglectedWeight
+	s := &stageRun{number: t.pos.Stage, epochs: c.Epochs, rows: t.rows, held: t.held, partition: subclass.Whole(c.Classes),
+		since: time.Now(), sinceN: t.pos.Examples}
+	switch {
+	case s.number == 1:
+		s.epochs = c.NeglectEpochs
+	case c.Subclass:
+		s.partition = t.partition
+		if v := float32(c.NeglectedWeight); v != 1 {
+			s.weight = s.partition.Map().ColumnWeights(t.pos.Neglected, v)
+		}
 	}
 	scheduled := s.epochs // of the rate
 	if s.number == 4 {
 		s.rows, s.held, s.epochs = t.all, nil, t.pos.Best.Epoch
 	}
-	var added *pairs
 	if s.number == 3 && t.pairs != nil {
-		added = t.pairs
-		s.rows = t.rows.WithDerived(added.bases())
+		s.added = t.pairs
+		s.rows = t.rows.WithDerived(s.added.bases())
 	}
 	s.batch = s.rows.Rows()
-	beside := 0
 	if s.held != nil {
 		s.batch = max(s.batch, s.held.Rows())
-		beside = scorerBytes(c.Classes)
-		if s.number == 3 && t.adjusting() {
-			beside += adjustedBytes(c.Classes)
-		}
 	}
 	s.batch = min(s.batch, c.Batch)
 	s.steps = int64(scheduled) * int64((s.rows.Rows()+s.batch-1)/s.batch)
 	if c.MaxSteps > 0 {
 		s.steps = min(s.steps, c.MaxSteps)
 	}
-	model, err := buildModel(c, s.batch, partition.Map().Subclasses(), weight != 1)
-	if err != nil {
-		return err
-	}
-	s.session, err = t.o.Engine.Compile(model, nn.CompileOptions{Purpose: purpose, Optimizer: c.optimiser(), Precision: c.Precision,
-		Seed: c.Seed, Beside: beside, OnStep: func(r nn.StepResult) { t.onStep(s, r) }})
-	if err != nil {
-		return err
-	}
-	s.outputs = model.Outputs()
-	t.run = s
-	if weight != 1 {
-		s.weight = partition.Map().ColumnWeights(t.pos.Neglected, float32(weight))
-		if err := s.session.WriteState(model.OutputWeight.Name, s.weight); err != nil {
-			return err
+	return s
+}
+
+// beside is the memory that a stage takes for a row beside the session.
+func (t *trainer) beside(s *stageRun) int {
+	n := 0
+	if s.held != nil {
+		n += scorerBytes(t.cfg.Classes)
+		if s.number == 3 && t.adjusting() {
+			n += adjustedBytes(t.cfg.Classes)
 		}
 	}
-	in, err := newInputs(c, t.split, t.augment, added)
+	return n
+}
+
+// openStage compiles the network of the position's stage.
+func (t *trainer) openStage() error {
+	c, s := &t.cfg, t.planStage()
+	classes := s.partition.Map()
+	model, err := buildModel(c, s.batch, classes.Subclasses(), s.weight != nil)
 	if err != nil {
 		return err
 	}
-	s.feed = feeder{inputs: in, session: s.session, seed: stageSeed(c.Seed, min(s.number, 3), "rows"),
-		targeting: &subclass.Targeting{Partition: partition, SubclassWeight: float32(c.SubclassWeight), SiblingTarget: float32(c.SiblingTarget)}}
+	purpose := nn.Training
+	if s.number == 1 {
+		purpose = nn.Measuring
+	}
+	s.session, err = t.o.Engine.Compile(model, nn.CompileOptions{Purpose: purpose, Optimizer: c.optimiser(), Precision: c.Precision,
+		Seed: c.Seed, Beside: t.beside(s), OnStep: func(r nn.StepResult) { t.onStep(s, r) }})
+	if err != nil {
+		return err
+	}
+	t.run = s
+	in, err := newInputs(c, t.split, t.augment, s.added)
+	if err != nil {
+		return err
+	}
+	seeds := min(s.number, 3) // stage 4 has those of stage 3
+	s.feed = feeder{inputs: in, session: s.session, seed: stageSeed(c.Seed, seeds, "rows"), targeting: &subclass.Targeting{
+		Partition: s.partition, SubclassWeight: float32(c.SubclassWeight), SiblingTarget: float32(c.SiblingTarget)}}
 	if err := t.startState(s, model); err != nil {
 		return err
 	}
-	s.shuffle = features.NewShuffle(s.rows, shuffleWindow, stageSeed(c.Seed, min(s.number, 3), "order"))
+	s.shuffle = features.NewShuffle(s.rows, shuffleWindow, stageSeed(c.Seed, seeds, "order"))
 	if s.held != nil {
 		if in, err = newInputs(c, s.held.Split(), features.Augment{}, nil); err != nil {
 			return err
 		}
-		s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: partition.Map(), feed: feeder{inputs: in, session: s.session}}
+		s.scorer = scorer{session: s.session, probabilities: model.Probabilities, classes: classes,
+			feed: feeder{inputs: in, session: s.session}}
 	}
 	return t.keepData(s)
 }
 
-// startState gives the session what the rows say of where to start. What a
-// resumed run had come to takes its place afterwards.
+// startState gives the session the weights of its outputs and what the rows say of
+// where to start. What a resumed run had come to takes its place afterwards.
 func (t *trainer) startState(s *stageRun, model *nn.Model) error {
+	if s.weight != nil {
+		if err := s.session.WriteState(model.OutputWeight.Name, s.weight); err != nil {
+			return err
+		}
+	}
 	n := s.feed.count(s.rows)
 	t.counts = n.classes
 	if t.cfg.BiasInit != BiasPrior {
@@ -326,7 +349,7 @@ func (s *stageRun) watch(r nn.StepResult) {
 	}
 	dead *= -math.Log(nn.LossEpsilon) / float64(r.Rows)
 	near := func(loss, share float64) bool { return math.Abs(r.Loss-loss) < share*loss }
-	if near(dead, 0.005) && !near(float64(s.outputs)*math.Ln2, 0.02) {
+	if near(dead, 0.005) && !near(float64(s.partition.Map().Subclasses())*math.Ln2, 0.02) {
 		s.dead++
 	} else {
 		s.dead = 0

@@ -267,7 +267,7 @@ func TestWatch(t *testing.T) {
 			}
 			feed.feed.Targets.EndRow()
 		}
-		s := &stageRun{session: feed, weight: c.weight, outputs: max(3, c.outputs)}
+		s := &stageRun{session: feed, weight: c.weight, partition: subclass.Whole(c.outputs)}
 		for range 3 {
 			s.watch(nn.StepResult{Rows: len(c.labels), Loss: c.loss})
 		}
