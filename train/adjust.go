@@ -16,15 +16,15 @@ import (
 // ICLR 2021, with tau free). What one class ranks first stays so; metrics that
 // rank classes against each other, as GAP and the error rate do, change.
 //
-// The number is chosen when training is over, from -0.5 to 0.5 in
-// steps of 0.05, by what the best checkpoint reaches on held-out rows. It
-// is kept in both checkpoints, and applied wherever a run gives scores.
+// The number is chosen when training is over, from -0.5 to 0.5 in steps of 0.05,
+// by what the best checkpoint reaches on held-out rows. It is kept in both
+// checkpoints, and applied wherever a run gives scores.
 
 const (
 	adjustParts = 20 // steps of 1/20
 	adjustMost  = 10 // of them either way
 	adjustLimit = 10 // of a number that a user gives
-	// adjustSeed chooses them, where there are more.
+	// adjustSeed chooses the rows, where more than adjustRows are held out.
 	adjustSeed = 1
 )
 

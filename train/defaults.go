@@ -11,9 +11,9 @@ import (
 // of training rows N (docs/architecture/decisions/0001-defaults.md has the
 // measurements):
 //
-//	batch   the power of two nearest to sqrt(N), at most 1024
-//	epochs  as many as the net has at 10,000 rows, more of fewer rows and less of more
-//	rate    the net's at a batch of up to 128, for larger ones times (batch/128)^p,
+//	batch   the power of two nearest to the net's share of sqrt(N), at most 1024
+//	epochs  those of the net at 10,000 rows, times (10,000/N)^(1/4)
+//	rate    the net's up to a batch, from there on times (batch/that)^grow,
 //	        falling to 0 in a straight line
 //
 // So few rows get small steps, many of them: a batch of 1024 would make 60 steps
@@ -21,23 +21,24 @@ import (
 
 const (
 	mostBatch = 1024
-	rateBatch = 128
 	// unknownRows stands for the rows of a store that is not known.
 	unknownRows = 1 << 20
 )
 
 // denseRule is what the defaults of a dense net start from.
 type denseRule struct {
-	rate   float64 // of Adam
-	grow   float64 // p
+	share  float64 // of sqrt(N) that makes a batch
+	rate   float64 // of Adam, up to a batch of upTo
+	upTo   int
+	grow   float64
 	epochs float64 // at 10,000 rows
 }
 
 var denseRules = map[string]denseRule{
-	mlp.Logistic: {0.03, 2.0 / 3, 8},
-	mlp.MLP:      {0.008, 0, 10},
-	mlp.MoE:      {0.02, 2.0 / 3, 6},
-	mlp.Conv1D:   {0.003, 0, 12},
+	mlp.Logistic: {share: 1.0 / 4, rate: 0.0075, upTo: 8, grow: 1.0 / 2, epochs: 8},
+	mlp.MLP:      {share: 1, rate: 0.008, upTo: 128, grow: 0, epochs: 10},
+	mlp.MoE:      {share: 1, rate: 0.02, upTo: 128, grow: 2.0 / 3, epochs: 6},
+	mlp.Conv1D:   {share: 1, rate: 0.003, upTo: 128, grow: 0, epochs: 12},
 }
 
 // Rows is the number of rows to train on in a store.
@@ -55,12 +56,9 @@ func (c *Config) FitRows(rows int) {
 	if !dense || c.Recipe != "" {
 		return
 	}
-	c.Batch = defaultBatch(rows)
-	c.LR = rule.rate
-	if c.Batch > rateBatch {
-		c.LR = math.Round(1e6*rule.rate*math.Pow(float64(c.Batch)/rateBatch, rule.grow)) / 1e6
-	}
-	c.Epochs = defaultEpochs(rule.epochs, rows)
+	c.Batch = rule.batch(rows)
+	c.LR = rule.rateOf(c.Batch)
+	c.Epochs = rule.epochsOf(rows)
 	c.Refit = rows < refitRows
 	c.FitNeglectEpochs()
 }
@@ -73,16 +71,22 @@ func (c *Config) FitNeglectEpochs() {
 	}
 }
 
-// defaultBatch is the power of two nearest to the square root of the rows.
-func defaultBatch(rows int) int {
-	b := math.Exp2(math.Round(math.Log2(float64(max(rows, 1))) / 2))
-	return min(int(b), mostBatch)
+// batch is the power of two nearest to the share of the rows' square root.
+func (r denseRule) batch(rows int) int {
+	b := math.Exp2(math.Round(math.Log2(r.share * math.Sqrt(float64(max(rows, 1))))))
+	return min(max(int(b), 1), mostBatch)
 }
 
-// defaultEpochs falls with the fourth root of the rows.
-func defaultEpochs(at10k float64, rows int) int {
-	e := at10k * math.Pow(10_000/float64(max(rows, 1)), 0.25)
-	return max(2, min(int(math.Round(e)), 3*int(at10k)))
+// rateOf is the rate of a batch, to six digits behind the point.
+func (r denseRule) rateOf(batch int) float64 {
+	grown := math.Pow(max(1, float64(batch)/float64(r.upTo)), r.grow)
+	return math.Round(1e6*r.rate*grown) / 1e6
+}
+
+// epochsOf falls with the fourth root of the rows.
+func (r denseRule) epochsOf(rows int) int {
+	e := r.epochs * math.Pow(10_000/float64(max(rows, 1)), 0.25)
+	return max(2, min(int(math.Round(e)), 3*int(r.epochs)))
 }
 
 // defaultImageRate is the rate of SGD that an image net bears from the first step:
