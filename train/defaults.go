@@ -36,7 +36,7 @@ type denseRule struct {
 
 var denseRules = map[string]denseRule{
 	mlp.Logistic: {share: 1.0 / 4, rate: 0.0075, upTo: 8, grow: 1.0 / 2, epochs: 8},
-	mlp.MLP:      {share: 1, rate: 0.008, upTo: 128, grow: 0, epochs: 10},
+	mlp.MLP:      {share: 2, rate: 0.01, upTo: 128, grow: 0, epochs: 14},
 	mlp.MoE:      {share: 1, rate: 0.02, upTo: 128, grow: 2.0 / 3, epochs: 6},
 	mlp.Conv1D:   {share: 1, rate: 0.003, upTo: 128, grow: 0, epochs: 12},
 }
