@@ -24,6 +24,6 @@ step "$sdnn" train --data "$dir/store" --out "$dir/random" --net logistic --quie
 step "$sdnn" eval --run "$dir/random" --data "$dir/store" --against "$dir/plain"
 step "$sdnn" eval --run "$dir/subclass" --data "$dir/store" --against "$dir/plain"
 echo
-echo "The neglected classes with two modes gain by a split along them, and by a random one do not. On real data without such modes"
-echo "a split costs more than it gives (README.md, Does it help?)."
+echo "The neglected classes with two modes gain by a split along them, and by a random one next to nothing. On real data without such"
+echo "modes a split costs more than it gives (README.md, Does the subclass method help?)."
 echo "$dir/ has raw/ (TFRecord files), store/, and the runs plain/, subclass/ and random/."

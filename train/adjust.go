@@ -194,8 +194,12 @@ func (t *trainer) adjust(ctx context.Context) error {
 		return err
 	}
 	if a := t.pos.Adjust; a.Validate != nil {
-		t.o.Reporter.Message(fmt.Sprintf("logit adjustment %g, %s %.4f on held-out %s (%.4f without)", a.Tau, t.cfg.Metric,
-			a.Validate.value(t.cfg.Metric), t.cfg.Examples(), a.Without.value(t.cfg.Metric)))
+		text := fmt.Sprintf("logit adjustment %g, %s %.4f on held-out %s (%.4f without)", a.Tau, t.cfg.Metric,
+			a.Validate.value(t.cfg.Metric), t.cfg.Examples(), a.Without.value(t.cfg.Metric))
+		if t.cfg.LogitAdjust == AdjustAuto && math.Abs(a.Tau)*adjustParts == adjustMost {
+			text += "; it is the end of what is tried"
+		}
+		t.o.Reporter.Message(text)
 	}
 	if t.refitting() {
 		return nil

@@ -331,7 +331,7 @@ func (t *trainer) interrupted() error {
 }
 
 // deadSteps are the steps on end from which a network is called dead.
-const deadSteps = 8
+const deadSteps = 3
 
 // watch looks for a dead network: one that gives 0 for every class, so that each
 // positive costs -log(e) and all else nothing. The gradient fades when p << e, and

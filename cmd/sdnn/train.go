@@ -30,9 +30,11 @@ func newTrain(a *app) *cobra.Command {
 	cmd := newVerb(a, "train --data STORE --out RUN", "Train a network, plainly or with subclasses",
 		`Train a network on the train split of a store.
 
-With --subclass, three stages: train the plain network for a few epochs and measure how neglected every class is; split the
---neglected classes into --subclasses each; train a network for the subclasses from scratch. At test time a subclass
-answers for its class. Without --subclass the plain network is trained, as the last stage would.
+With --subclass, stage 1 trains the plain network for a few epochs and measures how neglected every class is, stage 2
+splits the --neglected classes into --subclasses each, stage 3 trains a network for the subclasses from scratch. At test
+time a subclass answers for its class. Without --subclass there is stage 3 alone, on the plain network. Of features of
+fewer than 100000 rows a stage 4 follows, when the held-out rows have chosen the best epoch: stage 3 once more on all
+rows, up to that epoch (--refit).
 
 RUN gets config.json (every setting), metrics.jsonl, best.safetensors, last.safetensors, and with --subclass
 neglection.json and subclasses.json. Ctrl-C saves and stops; --resume goes on, also after a crash, to the same bits as a
@@ -46,8 +48,8 @@ step:0.2@6,12,16,22,26.
 Every output starts at the log odds of its class in the training rows (--bias-init prior): from a bias of 0, which says
 that half of all rows have each class, rare classes spend most of a training on unlearning that, and vgg16 dies in its
 second step at the paper's rate. When training is over, one number is chosen on the held-out rows (--logit-adjust auto):
-TAU, with which TAU ln(n) is added to the score, before the sigmoid, of a class that n training rows have. eval and
-predict apply it.
+TAU, from -0.5 to 0.5, with which TAU ln(n) is added to the score, before the sigmoid, of a class that n training rows
+have, less what leaves the scores of a typical label where they were. eval and predict apply it.
 
 Images of neglected classes get, in the last two stages, a copy each that is mixed with another training image (--no-pairing:
 none). Recipes train with subclasses; with --subclass=false they train the baseline.
@@ -163,6 +165,9 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 			cfg.FitNeglectEpochs()
 		}
 	}
+	if err := o.fitRefit(&cfg); err != nil {
+		return cfg, resume, err
+	}
 	if o.flags.Changed("beta2") && cfg.Optimizer != string(nn.Adam) {
 		return cfg, resume, usagef("--beta2 is for --optimizer adam; this is %s", cfg.Optimizer)
 	}
@@ -191,6 +196,19 @@ func (o *trainOptions) fitLimit(cfg *train.Config, m *features.Manifest) error {
 	if rows := train.Rows(m); cfg.Limit > 0 && cfg.Limit < rows {
 		cfg.FitRows(cfg.Limit)
 	}
+	return nil
+}
+
+// fitRefit leaves the last stage out where it would train on what was trained on: where nothing of the train split is held out.
+func (o *trainOptions) fitRefit(cfg *train.Config) error {
+	if !cfg.Refit || cfg.ValidateSplit == "" && cfg.ValidateFraction > 0 {
+		return nil
+	}
+	if o.flags.Changed("refit") {
+		return usagef("--refit trains on the held-out part of the train split too, and there is none: " +
+			"leave out --validate-split, and --validate-fraction 0")
+	}
+	cfg.Refit = false
 	return nil
 }
 

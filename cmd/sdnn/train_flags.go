@@ -25,8 +25,8 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.Float64("validate-fraction", d.ValidateFraction, "part of the train split held out to choose the best checkpoint; 0: train on all, best is last")
 	f.String("validate-split", d.ValidateSplit, "choose the best checkpoint on this `split` instead")
 
-	f.Bool("refit", false, "features: when the held-out examples have chosen, train anew on all, for as many epochs as were best "+
-		"(default for fewer than 100000 rows)")
+	f.Bool("refit", false, "features: when the held-out part of the train split has chosen, train anew on all rows, "+
+		"for as many epochs as were best (default true for fewer than 100000 rows)")
 	f.String("metric", "", "what chooses the best checkpoint and the logit adjustment on held-out examples: "+
 		"gap, map or loss, of images error_rate or loss"+shownDefaults("metric"))
 	f.String("logit-adjust", d.LogitAdjust, "add `TAU` ln(n) to the logit of a class of n training rows: "+
