@@ -189,7 +189,8 @@ func openCheckpoint(path string) (*os.File, *safetensors.File, *Config, *positio
 		return fail(f, &CorruptError{path, fmt.Errorf("metadata %s: %w", positionKey, err)})
 	}
 	cfg.fillOld()
-	if pos.Stage < 1 || pos.Stage > 4 || pos.Epoch < 0 || pos.Row < 0 || pos.Step < 0 || pos.Examples < 0 || pos.MetricsLines < 0 {
+	if pos.Stage < 1 || pos.Stage > 4 || pos.Epoch < 0 || pos.Row < 0 || pos.Step < 0 || pos.Examples < 0 ||
+		pos.MetricsLines < 0 {
 		return fail(f, &CorruptError{path, fmt.Errorf("metadata %s holds no position of a run", positionKey)})
 	}
 	if err := checkMetadata(&cfg, &pos, st.Metadata[countsKey]); err != nil {

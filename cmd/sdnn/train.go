@@ -199,7 +199,8 @@ func (o *trainOptions) fitLimit(cfg *train.Config, m *features.Manifest) error {
 	return nil
 }
 
-// fitRefit leaves the last stage out where it would train on what was trained on: where nothing of the train split is held out.
+// fitRefit leaves the last stage out where it would train on what was trained on: where nothing of the train split is
+// held out.
 func (o *trainOptions) fitRefit(cfg *train.Config) error {
 	if !cfg.Refit || cfg.ValidateSplit == "" && cfg.ValidateFraction > 0 {
 		return nil
@@ -248,7 +249,8 @@ func (r trainResult) text(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	if f := r.Refit; f != nil {
-		fmt.Fprintf(w, "trained anew on all %d videos, held-out ones too, for %s: training loss %.4f\n", f.Rows, count(f.Epochs, "epoch"), f.Loss)
+		fmt.Fprintf(w, "trained anew on all %d videos, held-out ones too, for %s: training loss %.4f\n",
+			f.Rows, count(f.Epochs, "epoch"), f.Loss)
 	}
 	if n := len(r.Neglected); n > 0 {
 		shown := slices.Clone(r.Neglected[:min(n, 20)])

@@ -36,7 +36,8 @@ func addSettingFlags(f *pflag.FlagSet) {
 	f.Int("batch", 0, "examples a step"+byRows("batch"))
 	f.Float64("lr", 0, "learning rate"+byRows("lr"))
 	f.String("schedule", "", "of the learning rate: constant, linear[:WARMUP] or cosine[:WARMUP] to 0 at the end, "+
-		"exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,...; WARMUP is steps of rising, or below 1 a part of all steps"+shownDefaults("schedule"))
+		"exp:FACTOR@EXAMPLES or step:FACTOR@EPOCH,EPOCH,...; "+
+		"WARMUP is steps of rising, or below 1 a part of all steps"+shownDefaults("schedule"))
 	f.String("optimizer", "", "adam, or sgd with Nesterov momentum"+shownDefaults("optimizer"))
 	f.Float64("beta2", 0, "adam: decay of the mean square of the gradients (default 0.999)")
 	f.String("bias-init", d.BiasInit, "prior: each output starts at its log odds in the training rows; "+
