@@ -47,7 +47,7 @@ step:0.2@6,12,16,22,26.
 
 Every output starts at the log odds of its class in the training rows (--bias-init prior): from a bias of 0, which says
 that half of all rows have each class, rare classes spend most of a training on unlearning that, and vgg16 dies in its
-second step at the paper's rate. When training is over, one number is chosen on the held-out rows (--logit-adjust auto):
+first epoch at the paper's rate. When training is over, one number is chosen on the held-out rows (--logit-adjust auto):
 TAU, from -0.5 to 0.5, with which TAU ln(n) is added to the score, before the sigmoid, of a class that n training rows
 have, less what leaves the scores of a typical label where they were. eval and predict apply it.
 
@@ -165,8 +165,10 @@ func (o *trainOptions) config(m *features.Manifest) (cfg train.Config, resume bo
 			cfg.FitNeglectEpochs()
 		}
 	}
-	if err := o.fitRefit(&cfg); err != nil {
-		return cfg, resume, err
+	if !resume { // a run that goes on has what it began with
+		if err := o.fitRefit(&cfg); err != nil {
+			return cfg, resume, err
+		}
 	}
 	if o.flags.Changed("beta2") && cfg.Optimizer != string(nn.Adam) {
 		return cfg, resume, usagef("--beta2 is for --optimizer adam; this is %s", cfg.Optimizer)
